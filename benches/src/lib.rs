@@ -1,0 +1,2 @@
+//! Criterion benchmarks of the policies.
+#![forbid(unsafe_code)]

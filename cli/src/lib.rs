@@ -1,0 +1,2 @@
+//! tollgate: check configurations before a proxy sees them.
+#![forbid(unsafe_code)]

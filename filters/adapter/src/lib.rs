@@ -1,0 +1,2 @@
+//! The only crate that talks to the proxy.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Header-based canary routing.
+#![forbid(unsafe_code)]

@@ -1,0 +1,183 @@
+//! One HTTP exchange: the request and its answer, as policies see and change them.
+
+use crate::headers::Headers;
+use crate::world::{Attribute, World};
+use std::rc::Rc;
+
+/// Who sent the request, once a credential has been accepted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Consumer {
+    /// Identifier from the configuration; safe in headers, logs and metric labels.
+    pub id: Rc<str>,
+    /// Groups, in the order of the configuration.
+    pub groups: Rc<[Rc<str>]>,
+    /// Which of the consumer's keys was used.
+    pub key_id: Option<Rc<str>>,
+}
+
+impl Consumer {
+    /// Whether the consumer is in the group.
+    #[must_use]
+    pub fn in_group(&self, group: &str) -> bool {
+        self.groups.iter().any(|g| &**g == group)
+    }
+}
+
+/// What policies found out, for those behind them, the access log and tracing.
+#[derive(Debug, Default)]
+pub struct Facts {
+    consumer: Option<Consumer>,
+    consumer_known: bool,
+    pending: Vec<(&'static str, Vec<u8>)>,
+}
+
+/// Filter state names. Envoy shows them as `%FILTER_STATE(wasm.NAME:PLAIN)%`.
+pub mod state_name {
+    /// The consumer's id.
+    pub const CONSUMER: &str = "tollgate.consumer";
+    /// The consumer's groups, joined by `,`: read by Tollgate filters loaded after key auth.
+    pub const GROUPS: &str = "tollgate.groups";
+    /// The id of the key that was used.
+    pub const KEY_ID: &str = "tollgate.key_id";
+    /// The canary variant, `flag:variant`, several joined by `,`.
+    pub const VARIANT: &str = "tollgate.variant";
+    /// Why the canary chose it.
+    pub const VARIANT_REASON: &str = "tollgate.variant_reason";
+    /// The cost in the currency of the price table, plain decimal.
+    pub const COST: &str = "tollgate.cost";
+    /// The price rule that applied.
+    pub const PRICE: &str = "tollgate.price";
+    /// Tokens as `input,output`.
+    pub const TOKENS: &str = "tollgate.tokens";
+    /// The webhook verdict: `verified`, `unverified` or a reason of refusal.
+    pub const WEBHOOK: &str = "tollgate.webhook";
+    /// The id of the webhook secret that matched.
+    pub const WEBHOOK_SECRET: &str = "tollgate.webhook_secret";
+    /// The limit that refused, or would have (shadow mode).
+    pub const LIMIT: &str = "tollgate.limit";
+    /// The budget that refused.
+    pub const BUDGET: &str = "tollgate.budget";
+}
+
+impl Facts {
+    /// Called by key auth with its verdict: `None` is "anonymous", which also ends the search.
+    pub fn set_consumer(&mut self, consumer: Option<Consumer>) {
+        self.consumer = consumer;
+        self.consumer_known = true;
+    }
+
+    /// Leaves a value in filter state, for the access log, tracing and filters loaded separately.
+    /// `name` is one of [`state_name`].
+    pub fn publish(&mut self, name: &'static str, value: impl Into<Vec<u8>>) {
+        let value = value.into();
+        match self.pending.iter_mut().find(|(n, _)| *n == name) {
+            Some((_, v)) => *v = value,
+            None => self.pending.push((name, value)),
+        }
+    }
+
+    /// What was published since the last call, for the proxy.
+    pub fn take_published(&mut self) -> Vec<(&'static str, Vec<u8>)> {
+        std::mem::take(&mut self.pending)
+    }
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Exchange {
+    /// Request headers and pseudo headers; changes reach the upstream.
+    pub request: Headers,
+    /// Response headers: filled only where a policy said that it reads them
+    /// (`Policy::reads_response`); changes reach the client all the same.
+    pub response: Headers,
+    /// What policies found out.
+    pub facts: Facts,
+    /// The request has neither body nor trailers.
+    pub bodyless: bool,
+    /// Set once a policy of this chain has answered the request itself: the reply's details.
+    pub replied: Option<String>,
+    /// Whether an answer can be held, headers included. `false` once a proxy turned out to lack
+    /// `allow_on_headers_stop_iteration`; a policy must then not ask for `ResponseFlow::Hold`.
+    pub can_hold_response: bool,
+    /// Set by the chain when a policy that starts late must see the body from its first byte.
+    pub(crate) replay_body: bool,
+}
+
+impl Exchange {
+    /// An exchange at the moment its request headers arrived.
+    #[must_use]
+    pub fn new(request: Headers, bodyless: bool) -> Self {
+        Self {
+            request,
+            bodyless,
+            can_hold_response: true,
+            ..Self::default()
+        }
+    }
+
+    /// `:method`; empty if there is none.
+    #[must_use]
+    pub fn method(&self) -> &[u8] {
+        self.request.first(":method").unwrap_or_default()
+    }
+
+    /// `:authority` as the client sent it, port included; empty if there is none.
+    #[must_use]
+    pub fn authority(&self) -> &[u8] {
+        self.request.first(":authority").unwrap_or_default()
+    }
+
+    /// `:path` up to the query.
+    #[must_use]
+    pub fn path(&self) -> &[u8] {
+        split_path(self.request.first(":path").unwrap_or_default()).0
+    }
+
+    /// The query, without its `?`.
+    #[must_use]
+    pub fn query(&self) -> Option<&[u8]> {
+        split_path(self.request.first(":path").unwrap_or_default()).1
+    }
+
+    /// Whether the request is gRPC (its answer will then be, too).
+    #[must_use]
+    pub fn is_grpc(&self) -> bool {
+        self.request
+            .first("content-type")
+            .is_some_and(|v| v.starts_with(b"application/grpc"))
+    }
+
+    /// The consumer: from key auth in this chain, else from a key-auth filter loaded before this
+    /// one, by filter state, which a client cannot forge.
+    pub fn consumer(&mut self, world: &dyn World) -> Option<&Consumer> {
+        if !self.facts.consumer_known {
+            self.facts.consumer_known = true;
+            self.facts.consumer = consumer_from_filter_state(world);
+        }
+        self.facts.consumer.as_ref()
+    }
+}
+
+fn consumer_from_filter_state(world: &dyn World) -> Option<Consumer> {
+    let text = |name| {
+        let bytes = world.attribute(Attribute::FilterState(name))?;
+        String::from_utf8(bytes).ok().filter(|t| !t.is_empty())
+    };
+    let id = text(state_name::CONSUMER)?;
+    let groups = text(state_name::GROUPS).unwrap_or_default();
+    Some(Consumer {
+        id: Rc::from(id),
+        groups: groups
+            .split(',')
+            .filter(|g| !g.is_empty())
+            .map(Rc::from)
+            .collect(),
+        key_id: text(state_name::KEY_ID).map(Rc::from),
+    })
+}
+
+fn split_path(path: &[u8]) -> (&[u8], Option<&[u8]>) {
+    // A fragment never comes over the wire; Envoy refuses or strips it (RFC 9112, 3.2).
+    let mut halves = path.splitn(2, |b| *b == b'?');
+    (halves.next().unwrap_or_default(), halves.next())
+}

@@ -1,0 +1,171 @@
+//! Exact money: integer picounits (10^-12) of one currency.
+//!
+//! A token at 0.000005 is 5,000,000 pico; the most that fits is about 18.4 million units, which
+//! bounds budgets, not prices. There is no floating point and no rounding but in [`Money::rounded`].
+
+use std::fmt;
+
+/// An amount in picounits of the price table's currency. Never negative.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Money(u64);
+
+const PICO_PER_UNIT: u64 = 1_000_000_000_000;
+const DECIMALS: usize = 12;
+
+impl Money {
+    /// Nothing.
+    pub const ZERO: Self = Self(0);
+    /// The largest amount.
+    pub const MAX: Self = Self(u64::MAX);
+
+    /// From picounits.
+    #[must_use]
+    pub const fn from_pico(pico: u64) -> Self {
+        Self(pico)
+    }
+
+    /// In picounits.
+    #[must_use]
+    pub const fn pico(self) -> u64 {
+        self.0
+    }
+
+    /// Reads a plain decimal, `12`, `0.0020`: digits, at most one point, at most 12 decimals.
+    /// `None` for anything else (signs, exponents, blanks) and for what does not fit.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (whole, fraction) = match text.split_once('.') {
+            Some((_, "")) => return None,
+            Some(halves) => halves,
+            None => (text, ""),
+        };
+        let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
+        if whole.is_empty() || fraction.len() > DECIMALS || !digits(whole) || !digits(fraction) {
+            return None;
+        }
+        let units: u64 = whole.parse().ok()?;
+        let mut pico = 0_u64;
+        for i in 0..DECIMALS {
+            let digit = fraction
+                .as_bytes()
+                .get(i)
+                .map_or(0, |b| b.saturating_sub(b'0'));
+            pico = pico.checked_mul(10)?.checked_add(u64::from(digit))?;
+        }
+        units
+            .checked_mul(PICO_PER_UNIT)?
+            .checked_add(pico)
+            .map(Self)
+    }
+
+    /// The sum, or `None` if it does not fit.
+    #[must_use]
+    pub fn checked_add(self, other: Self) -> Option<Self> {
+        self.0.checked_add(other.0).map(Self)
+    }
+
+    /// The sum, at most [`Money::MAX`].
+    #[must_use]
+    pub fn saturating_add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
+    /// The difference, at least zero.
+    #[must_use]
+    pub fn saturating_sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+
+    /// `n` times the amount, or `None` if it does not fit.
+    #[must_use]
+    pub fn checked_mul(self, n: u64) -> Option<Self> {
+        self.0.checked_mul(n).map(Self)
+    }
+
+    /// `n` times the amount, at most [`Money::MAX`].
+    #[must_use]
+    pub fn saturating_mul(self, n: u64) -> Self {
+        Self(self.0.saturating_mul(n))
+    }
+
+    /// Rounded half up to `decimals` places, for showing only.
+    #[must_use]
+    pub fn rounded(self, decimals: u32) -> Self {
+        let step = 10_u64
+            .checked_pow(12_u32.saturating_sub(decimals))
+            .unwrap_or(1);
+        let half = step.checked_div(2).unwrap_or(0);
+        let steps = self.0.saturating_add(half).checked_div(step).unwrap_or(0);
+        Self(steps.saturating_mul(step))
+    }
+}
+
+/// Plain decimal without trailing zeros, what `float()` and `Decimal()` of any client can read: `0.0021`, `0`, `12.5`.
+impl fmt::Display for Money {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = self.0.checked_div(PICO_PER_UNIT).unwrap_or(0);
+        let pico = self.0.checked_rem(PICO_PER_UNIT).unwrap_or(0);
+        if pico == 0 {
+            return write!(f, "{units}");
+        }
+        let fraction = format!("{pico:012}");
+        write!(f, "{units}.{}", fraction.trim_end_matches('0'))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn reads_prices_exactly() {
+        assert_eq!(Money::parse("0.0020"), Some(Money(2_000_000_000)));
+        assert_eq!(Money::parse("0.000000000001"), Some(Money(1)));
+        assert_eq!(Money::parse("12"), Some(Money(12_000_000_000_000)));
+        assert_eq!(Money::parse("18446744.073709551615"), Some(Money::MAX));
+    }
+
+    #[test]
+    fn refuses_what_is_not_a_plain_decimal() {
+        for bad in [
+            "",
+            ".",
+            "1.",
+            ".5",
+            "-1",
+            "+1",
+            "1e3",
+            " 1",
+            "1 ",
+            "1,5",
+            "0x1",
+            "1.2.3",
+            "٣",
+            "0.0000000000001",
+            "18446744.073709551616",
+            "99999999999999999999",
+        ] {
+            assert_eq!(Money::parse(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn rounds_only_when_shown() {
+        assert_eq!(Money(1_500_000).rounded(6).to_string(), "0.000002");
+        assert_eq!(Money(1_499_999).rounded(6).to_string(), "0.000001");
+        assert_eq!(Money(7).rounded(12).pico(), 7);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_reads_back_to_the_pico(pico: u64) {
+            prop_assert_eq!(Money::parse(&Money(pico).to_string()), Some(Money(pico)));
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in "\\PC{0,40}") {
+            let _ = Money::parse(&text);
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The trait that all five filters implement.
+
+use crate::exchange::Exchange;
+use crate::flow::{Flow, ResponseFlow};
+use crate::world::{CallAnswer, World};
+
+/// A compiled configuration that decides about exchanges. `Stream` is what it remembers of one.
+///
+/// For one exchange the methods are called in this order: `prepare`; `on_request_headers`; as long as the answer is
+/// `HoldForBody`, `on_request_body`; after `HoldForCall`, `on_call` (which may hold again); later
+/// `on_response_headers`, `on_response_body`; at last `on_log`, always once, also when the client went away in between.
+pub trait Policy {
+    /// What the policy remembers of one exchange.
+    type Stream: Default;
+
+    /// Called once in every worker after the configuration was accepted, before any request.
+    fn on_start(&self, _world: &dyn World) {}
+
+    /// Called for every policy of a chain before any of them decides: remove what a client must not
+    /// send (identity headers) and what no log may show (a credential in the query).
+    fn prepare(&self, _stream: &mut Self::Stream, _exchange: &mut Exchange, _world: &dyn World) {}
+
+    /// The request headers are there.
+    fn on_request_headers(
+        &self,
+        stream: &mut Self::Stream,
+        exchange: &mut Exchange,
+        world: &dyn World,
+    ) -> Flow;
+
+    /// A new piece of the body, each byte shown once and in order; `end` with the last call, whose
+    /// piece may be empty. Also called (with `end`) for a request that has no body at all. Trailers are an end, too.
+    fn on_request_body(
+        &self,
+        _stream: &mut Self::Stream,
+        _exchange: &mut Exchange,
+        _world: &dyn World,
+        _piece: &[u8],
+        _end: bool,
+    ) -> Flow {
+        Flow::Continue
+    }
+
+    /// The answer to the call that was sent before `HoldForCall`.
+    fn on_call(
+        &self,
+        _stream: &mut Self::Stream,
+        _exchange: &mut Exchange,
+        _world: &dyn World,
+        _answer: &CallAnswer,
+    ) -> Flow {
+        Flow::Continue
+    }
+
+    /// Whether `exchange.response` must be filled for this exchange (it costs about 1 us).
+    fn reads_response(&self, _stream: &Self::Stream) -> bool {
+        false
+    }
+
+    /// The answer's headers are there (also those of a local reply: see `exchange.replied`).
+    /// `end`: it has no body.
+    fn on_response_headers(
+        &self,
+        _stream: &mut Self::Stream,
+        _exchange: &mut Exchange,
+        _world: &dyn World,
+        _end: bool,
+    ) -> ResponseFlow {
+        ResponseFlow::Continue
+    }
+
+    /// A new piece of the answer, after `Observe` or `Hold`. Headers can be changed only while held.
+    fn on_response_body(
+        &self,
+        _stream: &mut Self::Stream,
+        _exchange: &mut Exchange,
+        _world: &dyn World,
+        _piece: &[u8],
+        _end: bool,
+    ) -> ResponseFlow {
+        ResponseFlow::Continue
+    }
+
+    /// A held answer had to be let go without its end having been seen (the proxy cannot hold
+    /// answers): last chance to set headers. Pieces keep coming as after `Observe`.
+    fn on_response_released(
+        &self,
+        _stream: &mut Self::Stream,
+        _exchange: &mut Exchange,
+        _world: &dyn World,
+    ) {
+    }
+
+    /// The exchange is over, whatever way: settle, count, publish for the access log.
+    fn on_log(&self, _stream: &mut Self::Stream, _exchange: &mut Exchange, _world: &dyn World) {}
+
+    /// Called in every worker a few times a second.
+    fn on_tick(&self, _world: &dyn World) {}
+}
+
+/// A policy that is not configured lets everything pass.
+impl<P: Policy> Policy for Option<P> {
+    type Stream = P::Stream;
+
+    fn on_start(&self, world: &dyn World) {
+        if let Some(policy) = self {
+            policy.on_start(world);
+        }
+    }
+
+    fn prepare(&self, stream: &mut P::Stream, exchange: &mut Exchange, world: &dyn World) {
+        if let Some(policy) = self {
+            policy.prepare(stream, exchange, world);
+        }
+    }
+
+    fn on_request_headers(
+        &self,
+        stream: &mut P::Stream,
+        exchange: &mut Exchange,
+        world: &dyn World,
+    ) -> Flow {
+        match self {
+            Some(policy) => policy.on_request_headers(stream, exchange, world),
+            None => Flow::Continue,
+        }
+    }
+
+    fn on_request_body(
+        &self,
+        stream: &mut P::Stream,
+        exchange: &mut Exchange,
+        world: &dyn World,
+        piece: &[u8],
+        end: bool,
+    ) -> Flow {
+        match self {
+            Some(policy) => policy.on_request_body(stream, exchange, world, piece, end),
+            None => Flow::Continue,
+        }
+    }
+
+    fn on_call(
+        &self,
+        stream: &mut P::Stream,
+        exchange: &mut Exchange,
+        world: &dyn World,
+        answer: &CallAnswer,
+    ) -> Flow {
+        match self {
+            Some(policy) => policy.on_call(stream, exchange, world, answer),
+            None => Flow::Continue,
+        }
+    }
+
+    fn reads_response(&self, stream: &P::Stream) -> bool {
+        self.as_ref().is_some_and(|p| p.reads_response(stream))
+    }
+
+    fn on_response_headers(
+        &self,
+        stream: &mut P::Stream,
+        exchange: &mut Exchange,
+        world: &dyn World,
+        end: bool,
+    ) -> ResponseFlow {
+        match self {
+            Some(policy) => policy.on_response_headers(stream, exchange, world, end),
+            None => ResponseFlow::Continue,
+        }
+    }
+
+    fn on_response_body(
+        &self,
+        stream: &mut P::Stream,
+        exchange: &mut Exchange,
+        world: &dyn World,
+        piece: &[u8],
+        end: bool,
+    ) -> ResponseFlow {
+        match self {
+            Some(policy) => policy.on_response_body(stream, exchange, world, piece, end),
+            None => ResponseFlow::Continue,
+        }
+    }
+
+    fn on_response_released(
+        &self,
+        stream: &mut P::Stream,
+        exchange: &mut Exchange,
+        world: &dyn World,
+    ) {
+        if let Some(policy) = self {
+            policy.on_response_released(stream, exchange, world);
+        }
+    }
+
+    fn on_log(&self, stream: &mut P::Stream, exchange: &mut Exchange, world: &dyn World) {
+        if let Some(policy) = self {
+            policy.on_log(stream, exchange, world);
+        }
+    }
+
+    fn on_tick(&self, world: &dyn World) {
+        if let Some(policy) = self {
+            policy.on_tick(world);
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! Request cost accounting.
+#![forbid(unsafe_code)]

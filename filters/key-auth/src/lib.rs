@@ -1,0 +1,2 @@
+//! API-key authentication.
+#![forbid(unsafe_code)]

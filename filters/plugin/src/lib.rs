@@ -1,0 +1,2 @@
+//! The WebAssembly module: one Cargo feature a filter.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Token-bucket rate limiting.
+#![forbid(unsafe_code)]

@@ -1,0 +1,18 @@
+//! State shared by all workers of a proxy: bounded, exact, in bytes with compare-and-set.
+//!
+//! | module | what it holds | used by |
+//! |---|---|---|
+//! | [`gcra`] | the token bucket as one number | limits |
+//! | [`table`] | a fixed number of pages of bucket entries | limits |
+//! | [`cas`] | load, change, store: bounded tries | all |
+//! | [`seed`] | the secret of the seeded hash, one per proxy | limits |
+//! | [`window`] | calendar days and months | budgets |
+//! | [`budget`] | what was spent and reserved in a window | cost |
+#![forbid(unsafe_code)]
+
+pub mod budget;
+pub mod cas;
+pub mod gcra;
+pub mod seed;
+pub mod table;
+pub mod window;

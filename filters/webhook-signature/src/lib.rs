@@ -1,0 +1,2 @@
+//! Webhook signature verification.
+#![forbid(unsafe_code)]

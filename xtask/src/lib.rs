@@ -1,0 +1,2 @@
+//! Build steps that cargo does not have.
+#![forbid(unsafe_code)]
