@@ -1,2 +1,44 @@
-//! API-key authentication.
+//! API-key authentication: who is calling, may they, and nothing of the key goes any further.
+//!
+//! [`compile`] reads the configuration, [`KeyAuth`] decides. Only SHA-256 digests of keys are kept.
+//!
+//! | module | its one job |
+//! |---|---|
+//! | `policy` | one exchange: prepare, judge, answer or forward |
+//! | `config` | the section `key_auth` as a whole |
+//! | `consumers` | consumers and their keys, as written |
+//! | `rules` | which requests need a key, and whose |
+//! | `source`, `query`, `cookie` | where a credential may stand: find it, take it out |
+//! | `digest`, `table` | SHA-256 of a key, and the search for it |
+//! | `forward` | headers that name the consumer to the upstream |
+//! | `reason`, `reply` | the closed set of outcomes, and what the client is told |
+//! | `meters` | counters |
+//! | `expiry` | keys that expire soon: a log line, a gauge |
 #![forbid(unsafe_code)]
+
+// As WebAssembly, `#[test]` means wasm_bindgen_test: see tests/wasm-test.
+#[cfg(all(test, target_arch = "wasm32", target_os = "unknown"))]
+#[macro_use(test)]
+extern crate tollgate_wasm_test;
+
+mod config;
+mod consumers;
+mod cookie;
+mod digest;
+mod expiry;
+mod forward;
+mod meters;
+mod policy;
+mod query;
+mod reason;
+mod reply;
+mod rules;
+mod source;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use config::compile;
+pub use digest::Digest;
+pub use policy::{KeyAuth, Stream};
+pub use table::{Key, KeyTable};
