@@ -1,0 +1,121 @@
+//! One experiment: the steps of a decision, in their order.
+
+use crate::bucket::{Salt, scale};
+use crate::decision::{Decision, Reason};
+use crate::force::ForceRule;
+use crate::lifecycle::Lifecycle;
+use crate::ramp::Ramp;
+use crate::segment::Segment;
+use crate::split::Split;
+use crate::sticky::{Overrides, StickyKey};
+use crate::variants::VariantId;
+use std::rc::Rc;
+use tollgate_core::exchange::Exchange;
+use tollgate_core::headers::HeaderName;
+use tollgate_core::matcher::Matcher;
+use tollgate_core::metrics::MetricId;
+use tollgate_core::world::World;
+
+/// One compiled entry of `experiments`.
+#[derive(Debug)]
+pub struct Experiment {
+    pub(crate) enabled: bool,
+    pub(crate) matcher: Matcher,
+    pub(crate) force: Vec<ForceRule>,
+    pub(crate) sticky_key: StickyKey,
+    pub(crate) overrides: Overrides,
+    pub(crate) segments: Vec<Segment>,
+    pub(crate) salt: Salt,
+    /// `None`: neither weights nor a ramp.
+    pub(crate) split: Option<Split>,
+    pub(crate) ramp: Option<Ramp>,
+    pub(crate) on_missing_key: MissingKey,
+    pub(crate) default: VariantId,
+    pub(crate) variants: Vec<Variant>,
+    pub(crate) lifecycle: Lifecycle,
+    /// The ramp's weight, in basis points.
+    pub(crate) weight_gauge: Option<MetricId>,
+    pub(crate) route_header: HeaderName,
+    pub(crate) response_header: Option<HeaderName>,
+}
+
+/// A variant as it is shown.
+#[derive(Debug)]
+pub(crate) struct Variant {
+    /// The value of the headers.
+    pub(crate) name: Rc<str>,
+    /// `flag:variant`
+    pub(crate) state: String,
+    /// By [`Reason::index`]; those that can happen.
+    pub(crate) metrics: [Option<MetricId>; Reason::COUNT],
+}
+
+/// What to do with a request that has no key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MissingKey {
+    /// This variant.
+    Variant(VariantId),
+    /// By chance, in the shares of the variants.
+    Random,
+}
+
+impl Experiment {
+    /// Decides about a request that the experiment's matcher is about.
+    pub(crate) fn decide(&self, exchange: &mut Exchange, world: &dyn World) -> Decision {
+        let decided = |variant, reason| Decision { variant, reason };
+        if !self.enabled {
+            return decided(self.default, Reason::KillSwitch);
+        }
+        if self.lifecycle.is_off(world) {
+            return decided(self.default, Reason::Expired);
+        }
+        if let Some(variant) = self.force.iter().find_map(|rule| rule.apply(exchange)) {
+            return decided(variant, Reason::Forced);
+        }
+        if let Some(variant) = self.overridden(exchange, world) {
+            return decided(variant, Reason::Override);
+        }
+        if let Some(segment) = self.segments.iter().find(|s| s.has(exchange, world)) {
+            return decided(segment.variant, Reason::Segment);
+        }
+        let Some(split) = &self.split else {
+            return decided(self.default, Reason::Default);
+        };
+        let key = self
+            .sticky_key
+            .with(exchange, world, |key| self.salt.bucket(key));
+        let (bucket, reason) = match (key, self.on_missing_key) {
+            (Some(bucket), _) => (bucket, Reason::Percentage),
+            (None, MissingKey::Random) => (scale(world.random()), Reason::Random),
+            (None, MissingKey::Variant(variant)) => return decided(variant, Reason::MissingKey),
+        };
+        let variant = split.pick(bucket, self.ramp_weight(world));
+        decided(variant.unwrap_or(self.default), reason)
+    }
+
+    /// The weight of the ramp's variant now, in basis points; 0 without a ramp.
+    pub(crate) fn ramp_weight(&self, world: &dyn World) -> u16 {
+        self.ramp.as_ref().map_or(0, |r| r.weight(world.now()))
+    }
+
+    /// Like [`Experiment::ramp_weight`], but 0 while the experiment is off.
+    pub(crate) fn shown_weight(&self, world: &dyn World) -> u16 {
+        if self.enabled && !self.lifecycle.is_off(world) {
+            self.ramp_weight(world)
+        } else {
+            0
+        }
+    }
+
+    fn overridden(&self, exchange: &mut Exchange, world: &dyn World) -> Option<VariantId> {
+        if self.overrides.is_empty() {
+            return None;
+        }
+        let get = |key: &[u8]| self.overrides.get(key);
+        self.sticky_key.with(exchange, world, get).flatten()
+    }
+
+    pub(crate) fn variant(&self, id: VariantId) -> Option<&Variant> {
+        self.variants.get(id.0)
+    }
+}
