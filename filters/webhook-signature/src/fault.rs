@@ -1,0 +1,108 @@
+//! Why a request is not verified, and what its sender is told.
+
+use tollgate_core::LocalReply;
+use tollgate_core::flow::GrpcStatus;
+use tollgate_core::problem::Problem;
+
+/// Why a request is not verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// No signature header.
+    Missing,
+    /// Something about the headers cannot be right; the text says what.
+    Malformed(&'static str),
+    /// A header that decides was sent more than once.
+    Duplicate,
+    /// The timestamp is too far from our clock.
+    Stale,
+    /// There is no body where the scheme demands one.
+    EmptyBody,
+    /// The body is longer than the rule allows.
+    TooLarge,
+    /// No signature fits.
+    Mismatch,
+}
+
+impl Fault {
+    /// The metric's reason, also the value of the filter state.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Malformed(_) => "malformed",
+            Self::Duplicate => "duplicate",
+            Self::Stale => "stale",
+            Self::EmptyBody => "empty_body",
+            Self::TooLarge => "too_large",
+            Self::Mismatch => "mismatch",
+        }
+    }
+
+    /// The answer to a request that is not verified.
+    pub(crate) fn reply(self, max_body_bytes: u64) -> LocalReply {
+        let problem = |status, name, title, detail: &str| {
+            let grpc = match status {
+                400 | 413 => GrpcStatus::INVALID_ARGUMENT,
+                _ => GrpcStatus::UNAUTHENTICATED,
+            };
+            Problem::new(status, name, title, grpc).detail(detail)
+        };
+        let reply = match self {
+            Self::Missing => problem(
+                401,
+                "webhook-signature-missing",
+                "No webhook signature",
+                "The request has no signature header.",
+            )
+            .reply("tollgate_webhook_missing"),
+            Self::Malformed(what) => problem(
+                401,
+                "webhook-signature-malformed",
+                "The webhook signature cannot be read",
+                what,
+            )
+            .reply("tollgate_webhook_malformed"),
+            Self::Duplicate => problem(
+                400,
+                "webhook-header-duplicate",
+                "A header was sent more than once",
+                "A header that the signature depends on was sent more than once.",
+            )
+            .reply("tollgate_webhook_duplicate"),
+            Self::Stale => problem(
+                401,
+                "webhook-timestamp-out-of-window",
+                "The webhook timestamp is too far from now",
+                "Sign each attempt anew, and compare the clocks.",
+            )
+            .reply("tollgate_webhook_stale"),
+            Self::EmptyBody => problem(
+                401,
+                "webhook-body-empty",
+                "The webhook has no body",
+                "There is no body that the signature could vouch for.",
+            )
+            .reply("tollgate_webhook_empty_body"),
+            Self::TooLarge => problem(
+                413,
+                "webhook-body-too-large",
+                "The webhook's body is too large",
+                "The body is longer than this route accepts.",
+            )
+            .number("max_body_bytes", max_body_bytes)
+            .reply("tollgate_webhook_too_large"),
+            Self::Mismatch => problem(
+                401,
+                "webhook-signature-mismatch",
+                "The webhook signature is wrong",
+                "No signature fits. It covers the exact bytes of the body and depends on the secret.",
+            )
+            .reply("tollgate_webhook_mismatch"),
+        };
+        if reply.status == 401 {
+            // RFC 9110, 15.5.2: a 401 names a challenge. No registered one exists for webhooks.
+            reply.header("www-authenticate", "Webhook-Signature")
+        } else {
+            reply
+        }
+    }
+}

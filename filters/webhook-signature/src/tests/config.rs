@@ -1,0 +1,138 @@
+//! Configurations that are refused, and what their errors say.
+
+use super::*;
+
+fn errors(rule: &str) -> Vec<String> {
+    load(&format!(r#"{{"rules": [{rule}]}}"#))
+        .err()
+        .unwrap_or_default()
+}
+
+#[test]
+fn configurations_that_cannot_be_meant_are_refused_with_their_path() {
+    let scheme = |fields: &str| {
+        format!(
+            r#"{{"secrets": [{{"env": "SECRET"}}], "scheme": {{"signature": {{"headers": ["x-s"]}}, {fields}}}}}"#
+        )
+    };
+    let hmac = r#""encoding": "hex", "algorithm": "hmac-sha256""#;
+    for (rule, expected) in [
+        (r#"{}"#.to_owned(), "rules[0].scheme: is missing"),
+        (r#"{"scheme": "acme", "secrets": [{"env": "SECRET"}]}"#.into(), "rules[0].scheme: is not a preset"),
+        (
+            r#"{"secrets": [{"env": "SECRET"}], "scheme": {"name": "unverified"}}"#.into(),
+            "rules[0].scheme.name: is what the verdict header says",
+        ),
+        (r#"{"scheme": "github"}"#.into(), "rules[0].secrets: is missing"),
+        (r#"{"scheme": "github", "secrets": []}"#.into(), "rules[0].secrets: must hold 1 to 16 secrets"),
+        (r#"{"scheme": "github", "secrets": [{"id": "a"}]}"#.into(), "rules[0].secrets[0]: needs exactly one of env, value"),
+        (r#"{"scheme": "github", "secrets": [{"env": "NOT_SET"}]}"#.into(), "rules[0].secrets[0].env: this environment variable is not set"),
+        (
+            r#"{"scheme": "github", "secrets": [{"id": "a", "env": "SECRET"}, {"id": "a", "env": "SECRET"}]}"#.into(),
+            "rules[0].secrets[1]: has the id of an earlier secret",
+        ),
+        (r#"{"scheme": "github", "secrets": [{"env": "SECRET", "encoding": "whpk"}]}"#.into(), "rules[0].secrets[0].encoding: does not fit"),
+        (r#"{"scheme": "github", "secrets": [{"env": "SECRET"}], "tolerance": "1m"}"#.into(), "rules[0].tolerance: this scheme has no timestamp"),
+        (r#"{"scheme": "github", "secrets": [{"env": "SECRET"}], "public_url": "https://h"}"#.into(), "rules[0]: public_url is for schemes"),
+        (r#"{"scheme": "square", "secrets": [{"env": "SECRET"}]}"#.into(), "rules[0]: this scheme signs the URL"),
+        (r#"{"scheme": "square", "secrets": [{"env": "SECRET"}], "public_url": "h"}"#.into(), "rules[0].public_url: must be a URL"),
+        (r#"{"scheme": "github", "secrets": [{"env": "SECRET"}], "mode": "shadow"}"#.into(), "rules[0].mode: must be one of enforce, report"),
+        (r#"{"scheme": "github", "secrets": [{"env": "SECRET"}], "on_missing": "allow"}"#.into(), "rules[0].on_missing: must be one of refuse, pass"),
+        (r#"{"scheme": "github", "secrets": [{"env": "SECRET"}], "max_body_bytes": 0}"#.into(), "rules[0].max_body_bytes: must be a whole number"),
+        (r#"{"scheme": "github", "secrets": [{"env": "SECRET"}], "replay": {}}"#.into(), "rules[0].replay: unknown field"),
+        (scheme(&format!(r#"{hmac}, "payload": "{{timestamp}}""#)), "rules[0].scheme: payload must have {body}"),
+        (scheme(&format!(r#"{hmac}, "payload": "{{timestamp}}.{{body}}""#)), "payload has {timestamp}, so timestamp must say"),
+        (scheme(&format!(r#"{hmac}, "payload": "{{id}}.{{body}}""#)), "payload has {id}, so id must name"),
+        (scheme(&format!(r#"{hmac}, "payload": "{{body}}.{{when}}""#)), "rules[0].scheme.payload: has an unknown placeholder"),
+        (scheme(&format!(r#"{hmac}, "payload": "{{body}}{{body}}""#)), "rules[0].scheme.payload: has {body} twice"),
+        (
+            scheme(&format!(r#"{hmac}, "payload": "{{body}}", "timestamp": {{"header": "x-t", "format": "unix"}}"#)),
+            "rules[0].scheme: payload must have {timestamp}",
+        ),
+        (
+            scheme(&format!(r#"{hmac}, "payload": "{{timestamp}}{{body}}", "timestamp": {{"field": "t", "format": "unix"}}"#)),
+            "rules[0].scheme: timestamp.field needs signature.item_separator",
+        ),
+        (scheme(r#""encoding": "hex", "algorithm": "md5", "payload": "{body}""#), "rules[0].scheme.algorithm: must be one of hmac-sha1"),
+        (scheme(r#""algorithm": "hmac-sha1", "payload": "{body}""#), "rules[0].scheme: encoding is missing"),
+        (scheme(r#""encoding": "token", "algorithm": "hmac-sha1", "payload": "{body}""#), "rules[0].scheme.encoding: the encoding token goes"),
+        (scheme(r#""algorithm": "token", "payload": "{timestamp}""#), "rules[0].scheme: a token signs nothing"),
+        (
+            r#"{"secrets": [{"env": "SECRET"}], "scheme": {"signature": {"headers": ["x-s"], "key": "v1"},
+                "encoding": "hex", "algorithm": "hmac-sha1", "payload": "{body}"}}"#.into(),
+            "rules[0].scheme.signature: key and key_separator go together",
+        ),
+        (
+            r#"{"secrets": [{"env": "SECRET"}], "scheme": {"signature": {}, "encoding": "hex", "algorithm": "hmac-sha1", "payload": "{body}"}}"#.into(),
+            "rules[0].scheme.signature: needs exactly one of headers, header_series",
+        ),
+    ] {
+        let errors = errors(&rule);
+        assert!(errors.iter().any(|e| e.contains(expected)), "{rule}\n{errors:#?}");
+    }
+}
+
+#[test]
+fn no_error_shows_a_secret() {
+    for (secret, encoding, word) in [
+        ("", "text", "is empty"),
+        ("s3cr3t!", "text", "shorter than 8 bytes"),
+        ("s3cr3t-not-hex", "hex", "is not hexadecimal"),
+        ("s3cr3t not base64", "base64", "is not base64"),
+        ("v1,whsec_s3cr3t", "whsec", "begins with `v1,`"),
+        ("whpk_s3cr3t", "whsec", "half of a key pair"),
+        ("whsec_", "whsec", "is empty"),
+        ("whsec_AAAA", "whsec", "shorter than 8 bytes"),
+    ] {
+        let errors = errors(&format!(
+            r#"{{"scheme": "github", "secrets": [{{"value": "{secret}", "encoding": "{encoding}"}}]}}"#
+        ));
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(
+            errors[0].starts_with("rules[0].secrets[0].value: "),
+            "{errors:?}"
+        );
+        assert!(errors[0].contains(word), "{errors:?}");
+        assert!(!errors[0].contains("s3cr3t"), "{errors:?}");
+    }
+    let b = bench(X);
+    assert!(!format!("{:?}", b.policy).contains("0123"));
+}
+
+#[cfg(feature = "ed25519")]
+#[test]
+fn weak_and_malformed_public_keys_are_refused() {
+    for (key, word) in [
+        ("01".repeat(31), "32 bytes"),
+        (format!("01{}", "00".repeat(31)), "not a usable"),
+        ("00".repeat(32), "not a usable"),
+        (format!("ecff{}7f", "ff".repeat(29)), "not a usable"),
+    ] {
+        let errors = errors(&format!(
+            r#"{{"scheme": "discord", "secrets": [{{"value": "{key}"}}]}}"#
+        ));
+        assert!(errors.len() == 1 && errors[0].contains(word), "{errors:?}");
+    }
+}
+
+#[test]
+fn rules_without_names_are_told_apart() {
+    let b = load(&format!(r#"{{"rules": [{X}, {X}]}}"#)).unwrap();
+    let stale: Vec<&str> = b
+        .metrics
+        .iter()
+        .map(|m| m.stat())
+        .filter(|stat| stat.contains("reason=.=stale"))
+        .collect();
+    assert_eq!(stale.len(), 2, "{stale:?}");
+    let named = X
+        .replace('{', r#"{"name": "n", "#)
+        .replace(r#"[{"name": "n", "#, "[{");
+    let errors = load(&format!(r#"{{"rules": [{named}, {named}]}}"#))
+        .err()
+        .unwrap();
+    assert_eq!(
+        errors,
+        ["rules[1].name: is the name of an earlier rule, too"]
+    );
+}

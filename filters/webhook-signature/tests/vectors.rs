@@ -1,0 +1,248 @@
+//! Every published vector, judged by the shipped presets through the real chain and hold logic.
+//! Prints vendor x verdict: `cargo test -p tollgate-webhook-signature --test vectors -- --nocapture`.
+#![cfg(feature = "ed25519")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::arithmetic_side_effects,
+    clippy::print_stdout
+)] // a test may fail by panicking; this one prints a table
+
+#[cfg(all(test, target_arch = "wasm32", target_os = "unknown"))]
+#[macro_use(test)]
+extern crate tollgate_wasm_test;
+
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use tollgate_core::config::{Compile, Report, parse};
+use tollgate_core::drive::{Drive, Step};
+use tollgate_core::testing::TestWorld;
+use tollgate_core::{Exchange, Headers, Metrics, UnixNanos};
+use tollgate_webhook_signature::{WebhookSignature, compile, preset_names};
+
+const VECTORS: &str = include_str!("../../../tests/vectors/webhooks.json");
+const SCHEMES: &str = include_str!("../../../tests/vectors/webhook-schemes.json");
+
+/// Schemes of the collection that the engine cannot express yet, each with what it lacks.
+const UNSUPPORTED: &[(&str, &str)] = &[
+    ("linear", "timestamp inside the body (JSON pointer)"),
+    ("mailgun", "signature inside the body (JSON pointer)"),
+    ("sendgrid", "ECDSA P-256"),
+    (
+        "twilio",
+        "sorted form, body digest in the query, port variants",
+    ),
+];
+
+/// The only vectors whose secret is refused at load, which is how they are judged invalid.
+const REFUSED_AT_LOAD: &[&str] = &[
+    "discord-derived-identity-key",
+    "github-empty-secret",
+    "gitlab-token-empty-both",
+];
+
+enum Verdict {
+    Passed,
+    Replied(u16),
+    RefusedAtLoad(Vec<String>),
+}
+
+fn text<'v>(vector: &'v Value, field: &str) -> &'v str {
+    vector[field].as_str().unwrap_or_default()
+}
+
+fn configuration(vector: &Value) -> Value {
+    let encoding = match text(vector, "secret_encoding") {
+        "utf8" => "text",
+        other => other,
+    };
+    let secrets: Vec<Value> = match vector["secrets"].as_array() {
+        Some(list) => list.clone(),
+        None => vec![vector["secret"].clone()],
+    }
+    .into_iter()
+    .map(|s| json!({"value": s, "encoding": encoding, "allow_short": true}))
+    .collect();
+    let mut rule = json!({"scheme": vector["scheme"], "secrets": secrets});
+    if matches!(text(vector, "scheme"), "square" | "hubspot-v3") {
+        rule["public_url"] = json!(split_url(text(vector, "url")).0);
+    }
+    json!({"rules": [rule]})
+}
+
+/// Origin, path and query.
+fn split_url(url: &str) -> (&str, &str) {
+    let host = url.find("://").unwrap() + 3;
+    let path = url[host..].find('/').map_or(url.len(), |at| at + host);
+    url.split_at(path)
+}
+
+fn load(config: &Value) -> Result<WebhookSignature, Vec<String>> {
+    let report = Report::default();
+    let mut metrics = Metrics::default();
+    let root = parse(&config.to_string(), &report).unwrap();
+    let policy = compile(
+        root.value(&report).section().unwrap(),
+        &mut Compile::new(&|_| None, &mut metrics),
+    );
+    let errors: Vec<String> = report.errors().iter().map(ToString::to_string).collect();
+    if errors.is_empty() {
+        Ok(policy.unwrap())
+    } else {
+        Err(errors)
+    }
+}
+
+/// Sends the vector with its body in pieces of `piece` bytes.
+fn judge(vector: &Value, piece: usize) -> Verdict {
+    let policy = match load(&configuration(vector)) {
+        Ok(policy) => policy,
+        Err(errors) => return Verdict::RefusedAtLoad(errors),
+    };
+    let body = match vector["body_base64"].as_str() {
+        Some(text) => {
+            use base64::Engine as _;
+            base64::engine::general_purpose::STANDARD
+                .decode(text)
+                .unwrap()
+        }
+        None => text(vector, "body").as_bytes().to_vec(),
+    };
+    let (_, path) = split_url(text(vector, "url"));
+    let mut pairs = vec![
+        (":method".to_owned(), text(vector, "method").to_owned()),
+        (":path".to_owned(), path.to_owned()),
+    ];
+    for (name, value) in vector["headers"].as_object().unwrap() {
+        let values = value.as_array().cloned().unwrap_or(vec![value.clone()]);
+        for value in values {
+            pairs.push((name.clone(), value.as_str().unwrap().to_owned()));
+        }
+    }
+    let world = TestWorld::at(UnixNanos::from_secs(vector["now"].as_u64().unwrap()));
+    let mut exchange = Exchange::new(Headers::from_pairs(pairs), body.is_empty());
+    let mut drive = Drive::<WebhookSignature>::default();
+    let mut step = drive.request_headers(&policy, &mut exchange, &world);
+    let mut sent = 0;
+    while step == Step::Hold {
+        sent = (sent + piece).min(body.len());
+        let end = sent == body.len();
+        step = drive.request_body(&policy, &mut exchange, &world, &body[..sent], sent, end);
+    }
+    match step {
+        Step::Reply(reply) => Verdict::Replied(reply.status),
+        _ => {
+            let mark = exchange.request.first("x-webhook-verified");
+            assert_eq!(mark, Some(text(vector, "scheme").as_bytes()));
+            Verdict::Passed
+        }
+    }
+}
+
+#[test]
+fn every_vector_is_judged_as_labelled() {
+    let vectors: Vec<Value> = serde_json::from_str(VECTORS).unwrap();
+    assert_eq!(
+        vectors.len(),
+        163,
+        "vectors were added or lost: adapt this number"
+    );
+    let mut table: BTreeMap<String, [u32; 3]> = BTreeMap::new();
+    let (mut wrong, mut refused_at_load) = (Vec::new(), Vec::new());
+    for vector in &vectors {
+        let name = text(vector, "name");
+        let row = table.entry(text(vector, "scheme").to_owned()).or_default();
+        if UNSUPPORTED
+            .iter()
+            .any(|(s, _)| *s == text(vector, "scheme"))
+        {
+            row[2] += 1;
+            continue;
+        }
+        for piece in [usize::MAX / 2, 7] {
+            let verdict = judge(vector, piece);
+            let valid = vector["valid"].as_bool().unwrap();
+            let right = match &verdict {
+                Verdict::Passed => valid,
+                Verdict::Replied(status) => !valid && matches!(status, 400 | 401),
+                Verdict::RefusedAtLoad(errors) => {
+                    assert!(
+                        errors
+                            .iter()
+                            .all(|e| e.contains("rules[0].secrets[0].value: ")),
+                        "{errors:?}"
+                    );
+                    refused_at_load.push(name);
+                    !valid
+                }
+            };
+            if !right {
+                wrong.push(name);
+            }
+            row[usize::from(!valid)] += 1;
+        }
+    }
+    println!("{:24}{:>10}{:>10}", "scheme", "accepted", "refused");
+    for (scheme, [accepted, refused, unsupported]) in &table {
+        match UNSUPPORTED.iter().find(|(s, _)| s == scheme) {
+            Some((_, lacks)) => println!("{scheme:24}{unsupported:>10} not supported: {lacks}"),
+            None => println!("{scheme:24}{:>10}{:>10}", accepted / 2, refused / 2),
+        }
+    }
+    assert_eq!(wrong, Vec::<&str>::new());
+    refused_at_load.sort_unstable();
+    refused_at_load.dedup();
+    assert_eq!(refused_at_load, REFUSED_AT_LOAD);
+}
+
+#[test]
+fn every_known_scheme_is_a_preset_or_listed_as_unsupported() {
+    let schemes: BTreeMap<String, Value> = serde_json::from_str(SCHEMES).unwrap();
+    let presets = preset_names();
+    let missing: Vec<&String> = schemes.keys().filter(|s| !presets.contains(s)).collect();
+    let listed: Vec<&str> = UNSUPPORTED.iter().map(|(s, _)| *s).collect();
+    assert_eq!(missing, listed);
+    assert_eq!(
+        UNSUPPORTED.len(),
+        4,
+        "the list of what is not supported only gets shorter"
+    );
+}
+
+#[test]
+fn the_documentation_lists_every_preset() {
+    let docs = include_str!("../../../docs/webhook-signature.md");
+    let missing: Vec<String> = preset_names()
+        .into_iter()
+        .filter(|name| !docs.contains(&format!("`{name}`")))
+        .collect();
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+#[test]
+fn a_vector_with_a_space_after_its_body_is_refused() {
+    let vectors: Vec<Value> = serde_json::from_str(VECTORS).unwrap();
+    let mut changed = 0;
+    for vector in vectors
+        .iter()
+        .filter(|v| v["valid"] == true && v["body"].is_string())
+    {
+        let scheme = text(vector, "scheme");
+        // A token signs nothing, and the unsupported cannot be judged.
+        if scheme == "gitlab-token" || UNSUPPORTED.iter().any(|(s, _)| *s == scheme) {
+            continue;
+        }
+        let mut body = text(vector, "body").to_owned();
+        body.push(' ');
+        let mut bad = vector.clone();
+        bad["body"] = json!(body);
+        assert!(
+            matches!(judge(&bad, 64), Verdict::Replied(401)),
+            "{}",
+            text(vector, "name")
+        );
+        changed += 1;
+    }
+    assert!(changed > 50, "{changed}");
+}
