@@ -1,2 +1,36 @@
-//! Request cost accounting.
+//! Request cost accounting: what each request cost, exactly, and budgets that hold.
+//!
+//! | module | its one job |
+//! |---|---|
+//! | [`policy`], `call` | the life of a priced call |
+//! | `admit`, `settle` | before it: price and charge; after it: the true cost, counted and published |
+//! | [`price`] | the price table: which rule, how much |
+//! | [`budgets`] | which budgets apply to whom |
+//! | [`ledger`] | charging and settling in the state that all workers share |
+//! | [`usage`], [`json`], [`sse`] | token counts out of answers that arrive in pieces |
+//! | [`config`], [`meters`], [`replies`] | reading configuration; what is counted; what clients are told |
+//!
+//! The arithmetic of budgets is in `tollgate_state::budget`.
 #![forbid(unsafe_code)]
+
+// As WebAssembly, `#[test]` means wasm_bindgen_test: see tests/wasm-test.
+#[cfg(all(test, target_arch = "wasm32", target_os = "unknown"))]
+#[macro_use(test)]
+extern crate tollgate_wasm_test;
+
+mod admit;
+pub mod budgets;
+mod call;
+pub mod config;
+pub mod json;
+pub mod ledger;
+pub mod meters;
+pub mod policy;
+pub mod price;
+pub mod replies;
+mod settle;
+pub mod sse;
+pub mod usage;
+
+pub use config::compile;
+pub use policy::Cost;
