@@ -27,8 +27,9 @@
 mod node;
 mod report;
 mod value;
+mod wire;
 
-pub use node::{Node, Root, parse};
+pub use node::{Node, Root, parse, parse_bytes};
 pub use report::{ConfigError, Report};
 pub use value::{Section, Value};
 

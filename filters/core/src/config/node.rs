@@ -2,6 +2,7 @@
 
 use super::report::Report;
 use super::value::Value;
+use super::wire;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
@@ -82,6 +83,33 @@ pub fn parse(text: &str, report: &Report) -> Option<Root> {
     }
 }
 
+/// Parses what a proxy hands over: JSON, or a serialized `google.protobuf.Struct`.
+pub fn parse_bytes(bytes: &[u8], report: &Report) -> Option<Root> {
+    let text = std::str::from_utf8(bytes);
+    if let Some(node) = text.ok().and_then(|t| serde_json::from_str::<Node>(t).ok()) {
+        return Some(Root(node));
+    }
+    match (wire::decode(bytes), text) {
+        (Some(node), _) => Some(Root(node)),
+        (None, Ok(text)) => parse(text, report),
+        (None, Err(_)) => {
+            report.error("", "neither JSON nor a google.protobuf.Struct");
+            None
+        }
+    }
+}
+
+/// A double: whole numbers that are exact count as whole.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // checked: whole and below 2^53
+pub(super) fn number(v: f64) -> Node {
+    let exact = v.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(&v);
+    if exact {
+        Node::Integer(v as u64)
+    } else {
+        Node::Fraction(v)
+    }
+}
+
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(NodeVisitor)
@@ -121,14 +149,8 @@ impl<'de> Visitor<'de> for NodeVisitor {
         })
     }
 
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // checked: whole and below 2^53
     fn visit_f64<E>(self, v: f64) -> Result<Node, E> {
-        let exact = v.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(&v);
-        Ok(if exact {
-            Node::Integer(v as u64)
-        } else {
-            Node::Fraction(v)
-        })
+        Ok(number(v))
     }
 
     fn visit_str<E>(self, v: &str) -> Result<Node, E> {

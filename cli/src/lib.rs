@@ -1,2 +1,0 @@
-//! tollgate: check configurations before a proxy sees them.
-#![forbid(unsafe_code)]
