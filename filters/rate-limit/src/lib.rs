@@ -1,2 +1,148 @@
-//! Token-bucket rate limiting.
+//! Token-bucket rate limiting: exact over all workers of a proxy, in bounded memory.
+//!
+//! Where is a limit decided? [`RateLimit`]'s `run` in `decide.rs` goes through the limits; the arithmetic of a bucket is
+//! [`tollgate_state::gcra`], the shared memory [`tollgate_state::table`].
+//!
+//! | module | its one job |
+//! |---|---|
+//! | `compile` | the configuration |
+//! | `limit`, `key` | which buckets a request has |
+//! | `decide`, `ledger` | taking tokens, all or nothing; what is remembered of an exchange |
+//! | `answer` | headers and refusals |
+//! | `service`, `fleet`, `proto` | limits held by a rate limit service: when, what and how it is asked |
+//! | `stages` | the same policy in two places of a chain |
 #![forbid(unsafe_code)]
+
+// As WebAssembly, `#[test]` means wasm_bindgen_test: see tests/wasm-test.
+#[cfg(all(test, target_arch = "wasm32", target_os = "unknown"))]
+#[macro_use(test)]
+extern crate tollgate_wasm_test;
+
+mod answer;
+mod compile;
+mod counters;
+mod decide;
+mod fleet;
+mod key;
+mod ledger;
+mod limit;
+mod proto;
+mod service;
+mod stages;
+#[cfg(test)]
+mod tests;
+
+pub use compile::compile;
+pub use stages::{EarlyLimits, Limits};
+
+use decide::Turn;
+use std::cell::{Cell, RefCell};
+use tollgate_core::flow::ResponseFlow;
+use tollgate_core::world::CallAnswer;
+use tollgate_core::{Exchange, Flow, Policy, World};
+use tollgate_state::seed::Seed;
+use tollgate_state::table::Table;
+
+/// All limits of a configuration.
+#[derive(Debug)]
+pub struct RateLimit {
+    /// Those that can be decided before key auth come first.
+    limits: Vec<limit::Limit>,
+    /// Index of the first limit that needs the consumer.
+    late_from: usize,
+    sets: Vec<limit::BucketSet>,
+    table: Table,
+    seed: Cell<Option<Seed>>,
+    /// Where keys are put together.
+    parts: RefCell<Vec<u8>>,
+    shown: answer::Shown,
+    admit_contended: bool,
+    fleet: Option<fleet::Fleet>,
+    events: counters::TableCounters,
+}
+
+impl RateLimit {
+    /// Decides the limits up to `end`.
+    fn decide_until(&self, end: usize, exchange: &mut Exchange, world: &dyn World) -> Flow {
+        self.visit(end, exchange, world, |turn| self.run(turn))
+    }
+
+    /// The service asked by a limit before `end` has answered.
+    fn answered_until(
+        &self,
+        end: usize,
+        exchange: &mut Exchange,
+        world: &dyn World,
+        answer: &CallAnswer,
+    ) -> Flow {
+        self.visit(end, exchange, world, |turn| self.answered(turn, answer))
+    }
+
+    fn visit(
+        &self,
+        end: usize,
+        exchange: &mut Exchange,
+        world: &dyn World,
+        work: impl FnOnce(&mut Turn<'_>) -> Flow,
+    ) -> Flow {
+        let mut ledger = ledger::open(exchange);
+        let flow = work(&mut Turn {
+            ledger: &mut ledger,
+            exchange,
+            world,
+            end,
+        });
+        ledger::close(exchange, ledger);
+        flow
+    }
+
+    /// Sets the headers for all limits that applied, of whatever stage.
+    fn show(&self, exchange: &mut Exchange) {
+        let ledger = ledger::open(exchange);
+        if !ledger.refused {
+            self.shown.write(&ledger, &self.sets, |name, value| {
+                exchange.response.set(name, value);
+            });
+        }
+        ledger::close(exchange, ledger);
+    }
+}
+
+/// All limits in one place, as in the single filter.
+impl Policy for RateLimit {
+    type Stream = ();
+
+    fn on_start(&self, world: &dyn World) {
+        self.seed(world);
+    }
+
+    fn on_request_headers(
+        &self,
+        _stream: &mut (),
+        exchange: &mut Exchange,
+        world: &dyn World,
+    ) -> Flow {
+        self.decide_until(self.limits.len(), exchange, world)
+    }
+
+    fn on_call(
+        &self,
+        _stream: &mut (),
+        exchange: &mut Exchange,
+        world: &dyn World,
+        answer: &CallAnswer,
+    ) -> Flow {
+        self.answered_until(self.limits.len(), exchange, world, answer)
+    }
+
+    fn on_response_headers(
+        &self,
+        _stream: &mut (),
+        exchange: &mut Exchange,
+        _world: &dyn World,
+        _end: bool,
+    ) -> ResponseFlow {
+        self.show(exchange);
+        ResponseFlow::Continue
+    }
+}

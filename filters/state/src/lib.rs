@@ -10,6 +10,11 @@
 //! | [`budget`] | what was spent and reserved in a window | cost |
 #![forbid(unsafe_code)]
 
+// As WebAssembly, `#[test]` means wasm_bindgen_test: see tests/wasm-test.
+#[cfg(all(test, target_arch = "wasm32", target_os = "unknown"))]
+#[macro_use(test)]
+extern crate tollgate_wasm_test;
+
 pub mod budget;
 pub mod cas;
 pub mod gcra;

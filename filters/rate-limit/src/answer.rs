@@ -1,0 +1,193 @@
+//! What clients are told: rate limit headers and refusals.
+//!
+//! Fields: [draft-ietf-httpapi-ratelimit-headers-10](https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/10/)
+//! and the older `X-RateLimit-*`, as plain integers of the bucket closest to refusing.
+
+use crate::ledger::Ledger;
+use crate::limit::BucketSet;
+use std::cmp::Reverse;
+use std::fmt::Write;
+use tollgate_core::config::Value;
+use tollgate_core::flow::{GrpcStatus, LocalReply};
+use tollgate_core::problem::Problem;
+use tollgate_core::{Duration, HeaderName};
+use tollgate_state::gcra::{Bucket, Reading};
+
+const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
+const REDUCED_CAPACITY: &str =
+    "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity";
+
+/// Which headers are sent.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    ietf: Option<[HeaderName; 2]>,
+    x_ratelimit: Option<[HeaderName; 3]>,
+}
+
+impl Default for Shown {
+    fn default() -> Self {
+        Self::new(true, true)
+    }
+}
+
+impl Shown {
+    fn new(ietf: bool, x_ratelimit: bool) -> Self {
+        let name = HeaderName::from_static;
+        Self {
+            ietf: ietf.then(|| [name("ratelimit-policy"), name("ratelimit")]),
+            x_ratelimit: x_ratelimit.then(|| {
+                [
+                    name("x-ratelimit-limit"),
+                    name("x-ratelimit-remaining"),
+                    name("x-ratelimit-reset"),
+                ]
+            }),
+        }
+    }
+
+    pub(crate) fn compile(value: Value<'_>) -> Option<Self> {
+        let mut words = Vec::new();
+        for item in value.list()? {
+            words.push(item.one_of(&[("ietf", true), ("x-ratelimit", false)])?);
+        }
+        Some(Self::new(words.contains(&true), words.contains(&false)))
+    }
+
+    /// The headers for what applied to the exchange, handed to `set`. None if nothing did.
+    pub(crate) fn write(
+        &self,
+        ledger: &Ledger,
+        sets: &[BucketSet],
+        mut set: impl FnMut(&HeaderName, &str),
+    ) {
+        let Some(closest) = items(ledger, sets).min_by_key(Item::closeness) else {
+            return;
+        };
+        let mut text = String::with_capacity(64);
+        if let Some([limit, remaining, reset]) = &self.x_ratelimit {
+            for (name, number) in [
+                (limit, closest.bucket.max_tokens()),
+                (remaining, closest.reading.remaining),
+                (reset, Duration(closest.reading.next).secs_ceil()),
+            ] {
+                text.clear();
+                let _infallible = write!(text, "{number}");
+                set(name, &text);
+            }
+        }
+        if let Some([policy, current]) = &self.ietf {
+            text.clear();
+            for applied in ledger.applied.iter().filter(|a| a.shown) {
+                if let Some(bucket_set) = sets.get(applied.set) {
+                    separate(&mut text);
+                    text.push_str(&bucket_set.policy);
+                }
+            }
+            set(policy, &text);
+            text.clear();
+            for item in items(ledger, sets) {
+                separate(&mut text);
+                let _infallible = write!(text, "\"{}\";r={}", item.name, item.reading.remaining);
+                // A full bucket gets no more: there is no time to name.
+                if item.reading.next > 0 {
+                    let seconds = Duration(item.reading.next).secs_ceil();
+                    let _infallible = write!(text, ";t={seconds}");
+                }
+            }
+            set(current, &text);
+        }
+    }
+}
+
+/// One bucket as it is shown.
+struct Item<'a> {
+    name: &'a str,
+    bucket: &'a Bucket,
+    reading: &'a Reading,
+    cost: u64,
+}
+
+impl Item<'_> {
+    /// How many more such requests, then for how long none.
+    fn closeness(&self) -> (u64, Reverse<u64>) {
+        let requests = self.reading.remaining.checked_div(self.cost.max(1));
+        (requests.unwrap_or(0), Reverse(self.reading.next))
+    }
+}
+
+fn items<'a>(ledger: &'a Ledger, sets: &'a [BucketSet]) -> impl Iterator<Item = Item<'a>> {
+    let shown = ledger.applied.iter().filter(|a| a.shown);
+    shown.flat_map(|applied| {
+        sets.get(applied.set).into_iter().flat_map(|set| {
+            set.names
+                .iter()
+                .zip(&set.buckets)
+                .zip(&applied.readings)
+                .map(|((name, bucket), reading)| Item {
+                    name,
+                    bucket,
+                    reading,
+                    cost: set.cost,
+                })
+        })
+    })
+}
+
+fn separate(text: &mut String) {
+    if !text.is_empty() {
+        text.push_str(", ");
+    }
+}
+
+/// Too much was asked: 429. `wait` is in nanoseconds and never too short.
+pub(crate) fn limited(violated: &[String], wait: u64) -> LocalReply {
+    let seconds = Duration(wait).secs_ceil().max(1);
+    Problem::new(
+        429,
+        QUOTA_EXCEEDED,
+        "Too many requests",
+        GrpcStatus::RESOURCE_EXHAUSTED,
+    )
+    .detail(&format!(
+        "Try again in {seconds} second{}.",
+        if seconds == 1 { "" } else { "s" }
+    ))
+    .strings("violated-policies", violated.iter().map(String::as_str))
+    .reply("tollgate_rate_limited")
+    .header("retry-after", seconds.to_string())
+}
+
+/// Other workers were faster in every try: nobody knows whether there was room.
+pub(crate) fn contended() -> LocalReply {
+    Problem::new(
+        503,
+        REDUCED_CAPACITY,
+        "Rate limit could not be checked",
+        GrpcStatus::UNAVAILABLE,
+    )
+    .reply("tollgate_rate_limit_contended")
+    .header("retry-after", "1")
+}
+
+/// The fleet's service did not answer, and the limit says `failure_mode: deny`.
+pub(crate) fn service_failed() -> LocalReply {
+    Problem::new(
+        503,
+        "limit-service-unavailable",
+        "Rate limit could not be checked",
+        GrpcStatus::UNAVAILABLE,
+    )
+    .reply("tollgate_rate_limit_service_unavailable")
+    .header("retry-after", "1")
+}
+
+/// What the limit counts by was sent more than once.
+pub(crate) fn ambiguous_key() -> LocalReply {
+    Problem::new(
+        400,
+        "limit-key-ambiguous",
+        "A header, cookie or query parameter was sent more than once",
+        GrpcStatus::INVALID_ARGUMENT,
+    )
+    .reply("tollgate_rate_limit_key_ambiguous")
+}

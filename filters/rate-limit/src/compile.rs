@@ -1,0 +1,239 @@
+//! Reading the configuration.
+
+mod rules;
+
+use crate::RateLimit;
+use crate::answer::Shown;
+use crate::counters::{LimitCounters, TableCounters};
+use crate::fleet::{FailureMode, Fleet};
+use crate::key::Part;
+use crate::limit::{BucketSet, Limit, Rule};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use tollgate_core::config::{Compile, Section, Value};
+use tollgate_state::gcra::Bucket;
+use tollgate_state::table::Table;
+
+const DEFAULT_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Reads the section `rate_limit` (or, of the single filter, the whole configuration). `None` when something essential is
+/// missing; the report says what.
+pub fn compile(section: Section<'_>, cx: &mut Compile<'_>) -> Option<RateLimit> {
+    let shown = match section.optional("headers") {
+        Some(value) => Shown::compile(value),
+        None => Some(Shown::default()),
+    };
+    let admit_contended = match section.optional("on_contention") {
+        Some(v) => v.one_of(&[("refuse", false), ("allow", true)]),
+        None => Some(false),
+    };
+    let max_bytes = match section.optional("table").map(Value::section) {
+        Some(Some(table)) => {
+            let bytes = match table.optional("max_bytes") {
+                Some(v) => v.integer(64 * 1024..=1 << 30),
+                None => Some(DEFAULT_BYTES),
+            };
+            table.finish();
+            bytes
+        }
+        Some(None) => None,
+        None => Some(DEFAULT_BYTES),
+    };
+    let fleet_value = section.optional("fleet");
+    let has_fleet = fleet_value.is_some();
+    let fleet = fleet_value.clone().and_then(|v| Fleet::compile(v, cx));
+    let mut all = Limits {
+        sets: Vec::new(),
+        expected_proxies: fleet.as_ref().map_or(1, |f| f.expected_proxies),
+        has_fleet,
+    };
+    let mut limits: Vec<Limit> = Vec::new();
+    for value in some_items(&section, "limits", "limit") {
+        let path = format!("{}.name", value.path());
+        if let Some(limit) = all.limit(value, cx) {
+            if limits.iter().any(|l| l.name == limit.name) {
+                section
+                    .report()
+                    .error(&path, "another limit has the same name");
+            }
+            limits.push(limit);
+        }
+    }
+    if let Some(value) = fleet_value.filter(|_| limits.iter().all(|l| l.global.is_none())) {
+        value.warn("no limit has scope: global, so the service is never asked");
+    }
+    section.finish();
+    // Stable: within a stage limits are decided in the order of the configuration.
+    limits.sort_by_key(Limit::needs_consumer);
+    let late_from = limits.iter().filter(|l| !l.needs_consumer()).count();
+    let buckets = all.sets.iter().flat_map(|s| &s.buckets);
+    let horizon = buckets.map(Bucket::drain).max().unwrap_or(0);
+    Some(RateLimit {
+        late_from,
+        limits,
+        table: Table::new(max_bytes?, horizon),
+        sets: all.sets,
+        seed: Cell::new(None),
+        parts: RefCell::default(),
+        shown: shown?,
+        admit_contended: admit_contended?,
+        fleet,
+        events: TableCounters::register(cx.metrics),
+    })
+}
+
+/// Limits as they are read: their bucket sets lie in one list.
+struct Limits {
+    sets: Vec<BucketSet>,
+    expected_proxies: u64,
+    has_fleet: bool,
+}
+
+impl Limits {
+    fn limit(&mut self, value: Value<'_>, cx: &mut Compile<'_>) -> Option<Limit> {
+        let section = value.section()?;
+        let name = section.required("name").and_then(|v| v.identifier());
+        let key = key(&section);
+        let ipv6_prefix = ipv6_prefix(&section, &key);
+        let shadow = match section.optional("mode") {
+            Some(v) => v.one_of(&[("enforce", false), ("shadow", true)]),
+            None => Some(false),
+        };
+        let skip_without_key = match section.optional("on_missing_key") {
+            Some(v) => v.one_of(&[("shared", false), ("skip", true)]),
+            None => Some(false),
+        };
+        let global = self.scope(&section);
+        let rules_path = format!("{}.rules", section.path());
+        let label = name.clone().unwrap_or_else(|| "?".into());
+        let first_set = self.sets.len();
+        let rules: Vec<Rule> = some_items(&section, "rules", "rule")
+            .into_iter()
+            .filter_map(|v| self.rule(v, &label, &key))
+            .collect();
+        let global = global?;
+        if global.is_some() {
+            self.one_bucket(first_set, &section, &rules_path);
+        }
+        if global == Some(FailureMode::Local) {
+            self.add_fallbacks(first_set, &label);
+        }
+        section.finish();
+        Some(Limit {
+            counters: LimitCounters::register(cx.metrics, &label),
+            name: name?,
+            key,
+            ipv6_prefix: ipv6_prefix?,
+            rules,
+            shadow: shadow?,
+            skip_without_key: skip_without_key?,
+            global,
+        })
+    }
+
+    /// `scope` and what only a global limit has. The inner `None` is a local limit.
+    fn scope(&self, section: &Section<'_>) -> Option<Option<FailureMode>> {
+        let scope = section.optional("scope");
+        let failure_mode = section.optional("failure_mode");
+        let global = match &scope {
+            Some(v) => v.one_of(&[("local", false), ("global", true)])?,
+            None => false,
+        };
+        if !global {
+            if let Some(v) = failure_mode {
+                v.error("has a meaning only with scope: global");
+            }
+            return Some(None);
+        }
+        if !self.has_fleet
+            && let Some(v) = scope
+        {
+            v.error("needs the section fleet, which names the rate limit service's cluster");
+        }
+        match failure_mode {
+            Some(v) => v
+                .one_of(&[
+                    ("deny", FailureMode::Deny),
+                    ("allow", FailureMode::Allow),
+                    ("local", FailureMode::Local),
+                ])
+                .map(Some),
+            None => Some(Some(FailureMode::Local)),
+        }
+    }
+
+    /// The service holds one limit for each name, so a global limit cannot have several.
+    fn one_bucket(&self, first_set: usize, section: &Section<'_>, rules_path: &str) {
+        let mut buckets = self.sets.iter().skip(first_set).map(|s| &s.buckets);
+        let first = buckets.next();
+        let same = buckets.all(|b| Some(b) == first);
+        if !same || first.is_some_and(|b| b.len() > 1) {
+            section.report().error(
+                rules_path,
+                "a limit of scope: global has one bucket, the same in all rules",
+            );
+        }
+    }
+
+    /// While the service is away each proxy grants its share: 1/n of the bucket at 1/n of the rate.
+    fn add_fallbacks(&mut self, first_set: usize, limit: &Rc<str>) {
+        for at in first_set..self.sets.len() {
+            let Some(set) = self.sets.get(at) else {
+                continue;
+            };
+            let n = self.expected_proxies;
+            let share = |b: &Bucket| {
+                let interval = b.fill_interval().saturating_mul(n);
+                // At least one request must fit, or a small limit would be no limit but a wall.
+                let most = b
+                    .max_tokens()
+                    .checked_div(n)
+                    .unwrap_or(0)
+                    .max(set.cost.max(1));
+                Bucket::new(most, b.tokens_per_fill(), interval).unwrap_or(*b)
+            };
+            let buckets = set.buckets.iter().map(share).collect();
+            let fallback = BucketSet::new(limit, buckets, set.cost, true);
+            let index = self.sets.len();
+            self.sets.push(fallback);
+            if let Some(set) = self.sets.get_mut(at) {
+                set.fallback = Some(index);
+            }
+        }
+    }
+}
+
+/// The items of a list that must not be empty.
+fn some_items<'a>(section: &Section<'a>, field: &'static str, what: &str) -> Vec<Value<'a>> {
+    let Some(value) = section.required(field) else {
+        return Vec::new();
+    };
+    let items = value.clone().list();
+    if items.as_ref().is_some_and(Vec::is_empty) {
+        value.error(format!("needs at least one {what}"));
+    }
+    items.unwrap_or_default()
+}
+
+fn key(section: &Section<'_>) -> Vec<Part> {
+    let Some(value) = section.required("key") else {
+        return Vec::new();
+    };
+    let Some(items) = value.clone().list() else {
+        return Vec::new();
+    };
+    if items.is_empty() {
+        value.error("must not be empty; for one bucket for all requests write [{constant: all}]");
+    }
+    items.iter().filter_map(Part::compile).collect()
+}
+
+fn ipv6_prefix(section: &Section<'_>, key: &[Part]) -> Option<u8> {
+    let Some(value) = section.optional("ipv6_prefix") else {
+        return Some(64);
+    };
+    if !key.contains(&Part::ClientAddress) {
+        value.error("has a meaning only with client_address in key");
+    }
+    u8::try_from(value.integer(1..=128)?).ok()
+}

@@ -1,0 +1,304 @@
+//! Deciding about a request: limit after limit, all or nothing.
+
+use crate::RateLimit;
+use crate::answer;
+use crate::key::Request;
+use crate::ledger::{Applied, Ledger};
+use crate::limit::{BucketSet, Limit};
+use tollgate_core::exchange::state_name;
+use tollgate_core::flow::LocalReply;
+use tollgate_core::headers::Duplicate;
+use tollgate_core::world::Level;
+use tollgate_core::{Exchange, Flow, World};
+use tollgate_state::gcra::Reading;
+use tollgate_state::seed::Seed;
+use tollgate_state::table::{Answer, Place, Readings};
+
+/// One visit of a stage to an exchange.
+pub(crate) struct Turn<'a> {
+    pub(crate) ledger: &'a mut Ledger,
+    pub(crate) exchange: &'a mut Exchange,
+    pub(crate) world: &'a dyn World,
+    /// Where the stage ends: index of the first limit that is not decided in it.
+    pub(crate) end: usize,
+}
+
+/// Which buckets a limit has for a request.
+pub(crate) struct Choice<'a> {
+    pub(crate) limit: &'a Limit,
+    pub(crate) index: usize,
+    pub(crate) set: usize,
+    pub(crate) buckets: &'a BucketSet,
+}
+
+/// What a limit wants.
+pub(crate) enum Next {
+    /// The next limit decides.
+    Limit,
+    /// The service has been asked.
+    Hold,
+    /// The request is refused.
+    Refuse(Box<LocalReply>),
+}
+
+impl RateLimit {
+    /// Decides the limits of a stage; goes on where it stopped.
+    pub(crate) fn run(&self, turn: &mut Turn<'_>) -> Flow {
+        while let Some(index) = next_index(turn) {
+            match self.decide(index, turn) {
+                Next::Limit => {}
+                Next::Hold => return Flow::HoldForCall,
+                Next::Refuse(reply) => return self.reply(turn, reply),
+            }
+        }
+        Flow::Continue
+    }
+
+    fn decide(&self, index: usize, turn: &mut Turn<'_>) -> Next {
+        let mut parts = self.parts.take();
+        let next = match self.choose(index, &mut parts, turn) {
+            Ok(Some(choice)) => self.take(&choice, &parts, turn),
+            Ok(None) => Next::Limit,
+            Err(reply) => Next::Refuse(reply),
+        };
+        self.parts.replace(parts);
+        next
+    }
+
+    /// The rule and buckets for the request, and its key. `None`: the limit does not apply.
+    fn choose(
+        &self,
+        index: usize,
+        parts: &mut Vec<u8>,
+        turn: &mut Turn<'_>,
+    ) -> Result<Option<Choice<'_>>, Box<LocalReply>> {
+        let Some(limit) = self.limits.get(index) else {
+            return Ok(None);
+        };
+        let world = turn.world;
+        let Some(rule) = limit.rule(turn.exchange, world) else {
+            return Ok(None);
+        };
+        let set = if rule.has_overrides() {
+            rule.set_for(turn.exchange.consumer(world))
+        } else {
+            rule.set
+        };
+        parts.clear();
+        let mut complete = true;
+        let mut request = Request {
+            exchange: turn.exchange,
+            world,
+            matcher: &rule.matcher,
+            ipv6_prefix: limit.ipv6_prefix,
+            address: &mut turn.ledger.address,
+        };
+        for part in &limit.key {
+            match part.write(parts, &mut request) {
+                Ok(present) => complete &= present,
+                Err(Duplicate) => {
+                    world.count(limit.counters.ambiguous_key, 1);
+                    return if limit.shadow {
+                        Ok(None)
+                    } else {
+                        Err(Box::new(answer::ambiguous_key()))
+                    };
+                }
+            }
+        }
+        if !complete {
+            world.count(limit.counters.no_key, 1);
+            if limit.skip_without_key {
+                return Ok(None);
+            }
+        }
+        Ok(self.sets.get(set).map(|buckets| Choice {
+            limit,
+            index,
+            set,
+            buckets,
+        }))
+    }
+
+    /// This proxy's own buckets, then the fleet's.
+    fn take(&self, choice: &Choice<'_>, parts: &[u8], turn: &mut Turn<'_>) -> Next {
+        let place = self.place(choice.buckets, parts, turn.world);
+        let next = self.take_at(choice, place, turn);
+        let last = turn.ledger.applied.last();
+        let taken = last.is_some_and(|a| a.limit == choice.index && a.taken);
+        match (choice.limit.global, &next) {
+            (Some(mode), Next::Limit) if taken => self.ask(choice, mode, parts, turn),
+            _ => next,
+        }
+    }
+
+    /// Takes tokens out of this proxy's buckets and notes it.
+    pub(crate) fn take_at(&self, choice: &Choice<'_>, place: Place, turn: &mut Turn<'_>) -> Next {
+        let limit = choice.limit;
+        let set = choice.buckets;
+        let world = turn.world;
+        let now = world.now().0;
+        let taken = self.table.take(world, place, &set.buckets, &set.spans, now);
+        let Ok(mut answer) = taken else {
+            world.count(limit.counters.contended, 1);
+            return if self.admit_contended || limit.shadow {
+                Next::Limit
+            } else {
+                Next::Refuse(Box::new(answer::contended()))
+            };
+        };
+        self.note(&answer, world);
+        if let Some(reading) = answer.readings.get_mut(answer.refused_by) {
+            // Of a request that costs several tokens: not the next one is waited for, but all of them.
+            reading.next = reading.next.max(answer.wait);
+        }
+        turn.ledger.applied.push(Applied {
+            limit: choice.index,
+            set: choice.set,
+            place,
+            taken: answer.allowed && !set.is_free(),
+            shown: !limit.shadow,
+            readings: answer.readings,
+            of_fleet: false,
+        });
+        if answer.allowed {
+            if limit.global.is_none() || set.is_free() {
+                world.count(limit.counters.allowed, 1);
+            }
+            return Next::Limit;
+        }
+        let violated = violated(set, &answer.readings);
+        self.refuse(choice, violated, answer.wait, turn)
+    }
+
+    /// A limit has refused. What later limits of this stage would have said is looked up, so that
+    /// `Retry-After` is not too early for them either.
+    pub(crate) fn refuse(
+        &self,
+        choice: &Choice<'_>,
+        mut violated: Vec<String>,
+        mut wait: u64,
+        turn: &mut Turn<'_>,
+    ) -> Next {
+        let limit = choice.limit;
+        let world = turn.world;
+        let facts = &mut turn.exchange.facts;
+        facts.publish(state_name::LIMIT, limit.name.as_bytes());
+        if limit.shadow {
+            world.count(limit.counters.shadow_limited, 1);
+            // The fleet may have refused what this proxy had granted.
+            if let Some(applied) = turn.ledger.applied.last_mut() {
+                self.give_back(applied, world);
+            }
+            return Next::Limit;
+        }
+        world.count(limit.counters.limited, 1);
+        let mut parts = Vec::new();
+        while let Some(index) = next_index(turn) {
+            if self.limits.get(index).is_none_or(|l| l.shadow) {
+                continue;
+            }
+            let Ok(Some(other)) = self.choose(index, &mut parts, turn) else {
+                continue;
+            };
+            let set = other.buckets;
+            let place = self.place(set, &parts, world);
+            let now = world.now().0;
+            let answer = self.table.look(world, place, &set.buckets, &set.spans, now);
+            if !answer.allowed {
+                wait = wait.max(answer.wait);
+                violated.extend(self::violated(set, &answer.readings));
+            }
+        }
+        Next::Refuse(Box::new(answer::limited(&violated, wait)))
+    }
+
+    /// Ends the exchange: what earlier limits took is given back.
+    pub(crate) fn reply(&self, turn: &mut Turn<'_>, mut reply: Box<LocalReply>) -> Flow {
+        for applied in &mut turn.ledger.applied {
+            self.give_back(applied, turn.world);
+        }
+        turn.ledger.refused = true;
+        if reply.status == 429 {
+            self.shown.write(turn.ledger, &self.sets, |name, value| {
+                let name = name.as_str().to_owned().into();
+                reply.headers.push((name, value.as_bytes().to_vec()));
+            });
+        }
+        Flow::Reply(reply)
+    }
+
+    fn give_back(&self, applied: &mut Applied, world: &dyn World) {
+        if !std::mem::take(&mut applied.taken) {
+            return;
+        }
+        let Some(set) = self.sets.get(applied.set) else {
+            return;
+        };
+        let own = if applied.of_fleet {
+            0
+        } else {
+            set.buckets.len()
+        };
+        for (reading, bucket) in applied.readings.iter_mut().zip(&set.buckets).take(own) {
+            reading.remaining = reading.remaining.saturating_add(set.cost);
+            if reading.remaining >= bucket.max_tokens() {
+                *reading = Reading {
+                    remaining: bucket.max_tokens(),
+                    next: 0,
+                };
+            }
+        }
+        let now = world.now().0;
+        let given = self
+            .table
+            .give_back(world, applied.place, &set.buckets, &set.spans, now);
+        match given {
+            Ok(events) => self.events.count(world, events),
+            Err(_) => self.events.not_given_back(world),
+        }
+    }
+
+    pub(crate) fn place(&self, set: &BucketSet, parts: &[u8], world: &dyn World) -> Place {
+        self.table.place(&set.key(self.seed(world), parts))
+    }
+
+    pub(crate) fn seed(&self, world: &dyn World) -> Seed {
+        self.seed.get().unwrap_or_else(|| {
+            let seed = Seed::load(world);
+            self.seed.set(Some(seed));
+            seed
+        })
+    }
+
+    fn note(&self, answer: &Answer, world: &dyn World) {
+        self.events.count(world, answer.events);
+        if answer.events.discarded && self.table.warn_once() {
+            world.log(
+                Level::Warn,
+                format_args!(
+                    "rate_limit: the bucket table in shared data is of another version or size and starts anew"
+                ),
+            );
+        }
+    }
+}
+
+/// The next limit of the stage.
+fn next_index(turn: &mut Turn<'_>) -> Option<usize> {
+    let index = turn.ledger.next;
+    (index < turn.end).then(|| {
+        turn.ledger.next = index.saturating_add(1);
+        index
+    })
+}
+
+/// The policies whose buckets did not hold enough.
+fn violated(set: &BucketSet, readings: &Readings) -> Vec<String> {
+    set.names
+        .iter()
+        .zip(readings)
+        .filter(|(_, r)| r.remaining < set.cost)
+        .map(|(name, _)| name.clone())
+        .collect()
+}

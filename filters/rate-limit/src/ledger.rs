@@ -1,0 +1,69 @@
+//! What the limits remember of one exchange, over both of their stages.
+
+use std::net::IpAddr;
+use tollgate_core::Exchange;
+use tollgate_state::gcra::Reading;
+use tollgate_state::table::{Place, Readings};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    /// Limits that apply to the request, in the order in which they were decided.
+    pub(crate) applied: Vec<Applied>,
+    /// The next limit to decide.
+    pub(crate) next: usize,
+    /// A service was asked for the limit applied last.
+    pub(crate) asking: bool,
+    /// The buckets that decide (set and place) if that service does not answer.
+    pub(crate) fallback: Option<(usize, Place)>,
+    /// The limits answered the request themselves; their headers are in the reply.
+    pub(crate) refused: bool,
+    /// The client's address, once somebody has asked for it.
+    pub(crate) address: Option<Option<IpAddr>>,
+}
+
+/// One limit that applies.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    /// Index of the limit.
+    pub(crate) limit: usize,
+    /// Index of its bucket set.
+    pub(crate) set: usize,
+    pub(crate) place: Place,
+    /// Tokens were taken and could be given back.
+    pub(crate) taken: bool,
+    /// Shown to the client: not in shadow mode.
+    pub(crate) shown: bool,
+    pub(crate) readings: Readings,
+    /// The readings are the fleet's, which gets nothing back.
+    pub(crate) of_fleet: bool,
+}
+
+impl Applied {
+    /// The fleet may have less left than this proxy's own bucket.
+    pub(crate) fn lower(&mut self, remaining: u64, reset: u64) {
+        if let Some(reading) = self.readings.first_mut()
+            && remaining < reading.remaining
+        {
+            self.of_fleet = true;
+            *reading = Reading {
+                remaining,
+                next: reset,
+            };
+        }
+    }
+}
+
+/// Takes the ledger out of the exchange, or opens one.
+pub(crate) fn open(exchange: &mut Exchange) -> Box<Ledger> {
+    exchange
+        .limits
+        .take()
+        .and_then(|any| any.downcast::<Ledger>().ok())
+        .unwrap_or_default()
+}
+
+/// Puts the ledger back.
+pub(crate) fn close(exchange: &mut Exchange, ledger: Box<Ledger>) {
+    exchange.limits = Some(ledger);
+}

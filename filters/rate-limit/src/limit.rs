@@ -1,0 +1,159 @@
+//! A limit as it was compiled: its key, its rules, their buckets.
+
+use crate::counters::LimitCounters;
+use crate::fleet::FailureMode;
+use crate::key::Part;
+use std::cell::OnceCell;
+use std::rc::Rc;
+use tollgate_core::matcher::Matcher;
+use tollgate_core::{Consumer, Duration, Exchange, World};
+use tollgate_state::gcra::{Bucket, Tat};
+use tollgate_state::seed::Seed;
+use tollgate_state::table::Key;
+
+/// One entry of `limits`: a group of rules of which the first match applies.
+#[derive(Debug)]
+pub(crate) struct Limit {
+    pub(crate) name: Rc<str>,
+    pub(crate) key: Vec<Part>,
+    pub(crate) ipv6_prefix: u8,
+    pub(crate) rules: Vec<Rule>,
+    /// Counted and marked, not enforced.
+    pub(crate) shadow: bool,
+    /// A request that lacks a part of the key: not limited, or one bucket shared by all of those.
+    pub(crate) skip_without_key: bool,
+    /// Asked for each request at the fleet's service, too; what happens when it does not answer.
+    pub(crate) global: Option<FailureMode>,
+    pub(crate) counters: LimitCounters,
+}
+
+/// One rule of a limit.
+#[derive(Debug)]
+pub(crate) struct Rule {
+    pub(crate) matcher: Matcher,
+    /// Index into the policy's bucket sets, as are the next ones.
+    pub(crate) set: usize,
+    pub(crate) groups: Vec<(Rc<str>, usize)>,
+    pub(crate) consumers: Vec<(Rc<str>, usize)>,
+    /// Costs nothing: shows the buckets only.
+    pub(crate) free: bool,
+}
+
+/// Buckets that are charged together, and what is said about them.
+#[derive(Debug)]
+pub(crate) struct BucketSet {
+    pub(crate) buckets: Vec<Bucket>,
+    /// What one request costs in each.
+    pub(crate) spans: Vec<Tat>,
+    /// The same in tokens.
+    pub(crate) cost: u64,
+    /// Policy names, one for each bucket.
+    pub(crate) names: Vec<String>,
+    /// The items of `RateLimit-Policy`.
+    pub(crate) policy: String,
+    /// The smaller share that counts while the fleet's service does not answer.
+    pub(crate) fallback: Option<usize>,
+    limit: Rc<str>,
+    is_fallback: bool,
+    /// The key's hash up to where the request's own parts begin.
+    start: OnceCell<Key>,
+}
+
+impl Limit {
+    /// Whether it can be decided only after key auth.
+    pub(crate) fn needs_consumer(&self) -> bool {
+        self.key.iter().any(Part::needs_consumer) || self.rules.iter().any(Rule::has_overrides)
+    }
+
+    /// The first rule that is about the request.
+    pub(crate) fn rule(&self, exchange: &Exchange, world: &dyn World) -> Option<&Rule> {
+        self.rules.iter().find(|rule| {
+            if rule.free {
+                // It lets more pass than the rules behind it do.
+                rule.matcher.matches_safely(exchange, world)
+            } else {
+                rule.matcher.matches(exchange, world)
+            }
+        })
+    }
+}
+
+impl Rule {
+    pub(crate) fn has_overrides(&self) -> bool {
+        !self.groups.is_empty() || !self.consumers.is_empty()
+    }
+
+    /// The consumer's own buckets, else those of the first of its groups (in the consumer's order) that has some.
+    pub(crate) fn set_for(&self, consumer: Option<&Consumer>) -> usize {
+        let Some(consumer) = consumer else {
+            return self.set;
+        };
+        let own = self.consumers.iter().find(|(id, _)| *id == consumer.id);
+        let by_group = || {
+            let mut groups = consumer.groups.iter();
+            groups.find_map(|g| self.groups.iter().find(|(name, _)| name == g))
+        };
+        own.or_else(by_group).map_or(self.set, |(_, set)| *set)
+    }
+}
+
+impl BucketSet {
+    pub(crate) fn new(limit: &Rc<str>, buckets: Vec<Bucket>, cost: u64, is_fallback: bool) -> Self {
+        let names = policy_names(limit, &buckets);
+        let items = names.iter().zip(&buckets).map(|(name, bucket)| {
+            // Over this window the quota is what the bucket gains: the rate, in the draft's terms.
+            let window = Duration(bucket.drain()).secs_ceil().max(1);
+            format!("\"{name}\";q={};w={window}", bucket.max_tokens())
+        });
+        Self {
+            policy: items.collect::<Vec<_>>().join(", "),
+            spans: buckets.iter().map(|b| b.span(cost)).collect(),
+            names,
+            cost,
+            buckets,
+            fallback: None,
+            limit: Rc::clone(limit),
+            is_fallback,
+            start: OnceCell::new(),
+        }
+    }
+
+    /// The key of these buckets. Limits and figures are part of it, the rule is not: rules with
+    /// the same buckets share them, and changed figures start anew.
+    pub(crate) fn key(&self, seed: Seed, parts: &[u8]) -> Key {
+        let start = self.start.get_or_init(|| {
+            let mut key = Key::new(seed);
+            key.number(u64::from(self.is_fallback));
+            key.part(Some(self.limit.as_bytes()));
+            key.buckets(&self.buckets);
+            key
+        });
+        let mut key = start.clone();
+        key.part(Some(parts));
+        key
+    }
+
+    /// Whether a request costs nothing here.
+    pub(crate) fn is_free(&self) -> bool {
+        self.cost == 0
+    }
+}
+
+/// The limit's name, and with several buckets their fill intervals: `api-1m`, `api-1h`.
+fn policy_names(limit: &str, buckets: &[Bucket]) -> Vec<String> {
+    if buckets.len() < 2 {
+        return vec![limit.to_owned()];
+    }
+    let mut names: Vec<String> = Vec::with_capacity(buckets.len());
+    for bucket in buckets {
+        let name = format!("{limit}-{}", Duration(bucket.fill_interval()));
+        let mut unique = name.clone();
+        let mut n = 2_u32;
+        while names.contains(&unique) {
+            unique = format!("{name}-{n}");
+            n = n.saturating_add(1);
+        }
+        names.push(unique);
+    }
+    names
+}
