@@ -38,9 +38,9 @@ impl Proxy {
     pub(crate) fn new(metrics: &Metrics, state_id: &str) -> Self {
         let metrics = metrics
             .iter()
-            .map(|(kind, name)| Metric {
-                kind,
-                id: abi::define_metric(kind_number(kind), name),
+            .map(|metric| Metric {
+                kind: metric.kind,
+                id: abi::define_metric(kind_number(metric.kind), metric.stat()),
                 pending: Cell::new(0),
             })
             .collect();

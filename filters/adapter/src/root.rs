@@ -44,15 +44,9 @@ impl Root {
         let mut metrics = Metrics::default();
         let watch = Watch::new(&mut metrics);
         let root_id = text_property("plugin_root_id");
-        let compiled = match std::str::from_utf8(&bytes) {
-            Ok(text) => config::parse(text, &report).and_then(|root| {
-                tollgate_gateway::compile(&root_id, &root, &report, &environment, &mut metrics)
-            }),
-            Err(_) => {
-                report.error("", "not UTF-8");
-                None
-            }
-        };
+        let compiled = config::parse_bytes(&bytes, &report).and_then(|root| {
+            tollgate_gateway::compile(&root_id, &root, &report, &environment, &mut metrics)
+        });
         for warning in report.warnings() {
             abi::log(3, &format!("tollgate: configuration warning: {warning}"));
         }

@@ -11,9 +11,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use tollgate_core::drive::{Body, Drive, ResponseStep, Step};
 use tollgate_core::flow::GrpcStatus;
-use tollgate_core::headers::HeaderOp;
 use tollgate_core::world::CallAnswer;
-use tollgate_core::{Exchange, Headers, LocalReply, World};
+use tollgate_core::{Exchange, Headers, LocalReply, ResponseRead, World};
 use tollgate_gateway::Chain;
 
 /// A body buffer of the proxy.
@@ -36,6 +35,20 @@ pub(crate) struct Stream {
     /// Size of the held answer at the last callback: trailers come without one.
     response_size: usize,
     watched: bool,
+    body: BodyState,
+}
+
+/// How far the request body has come while the request was held.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum BodyState {
+    /// No piece was kept.
+    Untouched,
+    /// Pieces were kept, and more will come.
+    Arriving,
+    /// A call's answer let the request go in the middle of its body.
+    ResumedMidway,
+    /// Nothing to take care of any more.
+    Settled,
 }
 
 /// What the SDK keeps for each exchange.
@@ -51,6 +64,7 @@ impl StreamContext {
             call: None,
             response_size: 0,
             watched: false,
+            body: BodyState::Untouched,
         })))
     }
 
@@ -106,10 +120,30 @@ impl Stream {
             self.exchange.replied = Some(details.to_owned());
             return Step::Reply(Box::new(reply));
         };
-        self.exchange = Exchange::new(headers, bodyless);
+        self.exchange =
+            Exchange::new(headers, bodyless).publishing(running.gateway.filter_state.clone());
         self.exchange.can_hold_response = running.watch.can_hold_response();
         self.drive
             .request_headers(&running.gateway.chain, &mut self.exchange, &running.proxy)
+    }
+
+    /// Fills in what the policies want to know of the answer's headers.
+    fn read_response(&mut self, running: &Running) {
+        let status = |value: &[u8]| std::str::from_utf8(value).ok()?.parse().ok();
+        match self.drive.reads_response(&running.gateway.chain) {
+            ResponseRead::Nothing => {}
+            ResponseRead::Status => {
+                self.exchange.status = abi::header(Map::Response, ":status")
+                    .as_deref()
+                    .and_then(status);
+            }
+            ResponseRead::Headers => {
+                self.exchange.response = abi::header_map(Map::Response)
+                    .and_then(|wire| Headers::from_wire(wire).ok())
+                    .unwrap_or_default();
+                self.exchange.status = self.exchange.response.first(":status").and_then(status);
+            }
+        }
     }
 
     /// Tells the proxy what was decided about the request. Whether it then goes on is returned.
@@ -133,29 +167,35 @@ impl Stream {
                 .iter()
                 .map(|(name, value)| (name.as_ref(), value.as_slice())),
         );
+        // Envoy makes a trailers-only answer of it for gRPC, and grpc-message of the body.
+        let body = if self.exchange.is_grpc() {
+            reply.message.as_bytes()
+        } else {
+            reply.body.as_slice()
+        };
         abi::send_local_reply(
             reply.status,
             &reply.details,
-            &reply.body,
+            body,
             &headers,
             i32::from(reply.grpc.0),
         );
     }
 
     fn flush_request(&mut self) {
-        flush(Map::Request, self.exchange.request.take_ops());
+        flush(Map::Request, &mut self.exchange.request);
         self.publish();
     }
 
     fn flush_response(&mut self) {
-        flush(Map::Response, self.exchange.response.take_ops());
+        flush(Map::Response, &mut self.exchange.response);
         self.publish();
     }
 
     fn publish(&mut self) {
-        for (name, value) in self.exchange.facts.take_published() {
-            abi::set_filter_state(name, &value);
-        }
+        self.exchange.facts.drain_published(|name, value| {
+            abi::set_filter_state(name, value);
+        });
     }
 
     fn response_action(&mut self, step: ResponseStep) -> Action {
@@ -180,11 +220,14 @@ impl Stream {
             answer,
             &ProxyBody(Buffer::RequestBody),
         );
-        if self.apply(step) {
-            abi::resume(Half::Request);
-        } else {
+        if !self.apply(step) {
             self.watch_body(context);
+            return;
         }
+        if self.body == BodyState::Arriving {
+            self.body = BodyState::ResumedMidway;
+        }
+        abi::resume(Half::Request);
     }
 
     /// A request that waits for its body is watched until the first body callback: without
@@ -199,13 +242,13 @@ impl Stream {
     }
 }
 
-fn flush(map: Map, ops: Vec<HeaderOp>) {
-    for op in ops {
-        match op {
-            HeaderOp::Set(name, value) => abi::set_header(map, name.as_str(), &value),
-            HeaderOp::Remove(name) => abi::remove_header(map, name.as_str()),
+fn flush(map: Map, headers: &mut Headers) {
+    headers.drain_changes(|name, value| {
+        match value {
+            Some(value) => abi::set_header(map, name.as_str(), value),
+            None => abi::remove_header(map, name.as_str()),
         };
-    }
+    });
 }
 
 fn action(goes_on: bool) -> Action {
@@ -231,9 +274,21 @@ impl HttpContext for StreamContext {
             if stream.exchange.replied.is_some() {
                 return Action::Pause;
             }
+            if stream.body == BodyState::ResumedMidway {
+                // Envoy 1.36 puts this piece into the buffer that it has just sent on, and forgets it there when
+                // told "continue": it has to be sent on, too. Later versions do not mind.
+                stream.body = BodyState::Settled;
+                abi::resume(Half::Request);
+                return Action::Pause;
+            }
             if !stream.drive.is_holding() {
                 return Action::Continue;
             }
+            stream.body = if end_of_stream {
+                BodyState::Settled
+            } else {
+                BodyState::Arriving
+            };
             // Body callbacks while the headers are held: the flag is set.
             stream.running.watch.body_seen(&stream.running.proxy);
             let running = Rc::clone(&stream.running);
@@ -259,6 +314,7 @@ impl HttpContext for StreamContext {
             if !stream.drive.is_holding() {
                 return Action::Continue;
             }
+            stream.body = BodyState::Settled;
             let running = Rc::clone(&stream.running);
             let step = stream.drive.request_trailers(
                 &running.gateway.chain,
@@ -273,11 +329,7 @@ impl HttpContext for StreamContext {
     fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         self.with(Action::Continue, |stream, context| {
             let running = Rc::clone(&stream.running);
-            if stream.drive.reads_response(&running.gateway.chain) {
-                stream.exchange.response = abi::header_map(Map::Response)
-                    .and_then(|wire| Headers::from_wire(wire).ok())
-                    .unwrap_or_default();
-            }
+            stream.read_response(&running);
             let step = stream.drive.response_headers(
                 &running.gateway.chain,
                 &mut stream.exchange,

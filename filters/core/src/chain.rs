@@ -4,7 +4,7 @@
 //! value, so a chain costs what its policies cost. The chain stops at a policy that holds or replies.
 
 use crate::exchange::Exchange;
-use crate::flow::{Flow, ResponseFlow};
+use crate::flow::{Flow, ResponseFlow, ResponseRead};
 use crate::policy::Policy;
 use crate::world::{CallAnswer, World};
 
@@ -119,8 +119,9 @@ impl<A: Policy, B: Policy> Policy for Then<A, B> {
         self.go_on(flow, true, stream, exchange, world)
     }
 
-    fn reads_response(&self, stream: &Self::Stream) -> bool {
-        self.0.reads_response(&stream.first) || self.1.reads_response(&stream.second)
+    fn reads_response(&self, stream: &Self::Stream) -> ResponseRead {
+        let first = self.0.reads_response(&stream.first);
+        first.max(self.1.reads_response(&stream.second))
     }
 
     fn on_response_headers(

@@ -3,7 +3,7 @@
 //! [`Step`]s into actions.
 
 use crate::exchange::Exchange;
-use crate::flow::{Flow, LocalReply, ResponseFlow};
+use crate::flow::{Flow, LocalReply, ResponseFlow, ResponseRead};
 use crate::policy::Policy;
 use crate::world::{CallAnswer, World};
 
@@ -226,8 +226,8 @@ impl<P: Policy> Drive<P> {
         }
     }
 
-    /// Whether `exchange.response` must be filled before [`Drive::response_headers`].
-    pub fn reads_response(&self, policy: &P) -> bool {
+    /// What of the answer must be filled in before [`Drive::response_headers`].
+    pub fn reads_response(&self, policy: &P) -> ResponseRead {
         policy.reads_response(&self.stream)
     }
 

@@ -2,6 +2,8 @@
 
 use crate::headers::Headers;
 use crate::world::{Attribute, World};
+use std::any::Any;
+use std::ops::Range;
 use std::rc::Rc;
 
 /// Who sent the request, once a credential has been accepted.
@@ -28,7 +30,9 @@ impl Consumer {
 pub struct Facts {
     consumer: Option<Consumer>,
     consumer_known: bool,
-    pending: Vec<(&'static str, Vec<u8>)>,
+    wanted: Option<Rc<[&'static str]>>,
+    pending: Vec<(&'static str, Range<usize>)>,
+    values: Vec<u8>,
 }
 
 /// Filter state names. Envoy shows them as `%FILTER_STATE(wasm.NAME:PLAIN)%`.
@@ -57,9 +61,30 @@ pub mod state_name {
     pub const LIMIT: &str = "tollgate.limit";
     /// The budget that refused.
     pub const BUDGET: &str = "tollgate.budget";
+    /// All of them.
+    pub const ALL: [&str; 12] = [
+        CONSUMER,
+        GROUPS,
+        KEY_ID,
+        VARIANT,
+        VARIANT_REASON,
+        COST,
+        PRICE,
+        TOKENS,
+        WEBHOOK,
+        WEBHOOK_SECRET,
+        LIMIT,
+        BUDGET,
+    ];
 }
 
 impl Facts {
+    /// Whether a value of that name would be published at all.
+    #[must_use]
+    pub fn wants(&self, name: &str) -> bool {
+        self.wanted.as_ref().is_none_or(|w| w.contains(&name))
+    }
+
     /// Called by key auth with its verdict: `None` is "anonymous", which also ends the search.
     pub fn set_consumer(&mut self, consumer: Option<Consumer>) {
         self.consumer = consumer;
@@ -67,18 +92,30 @@ impl Facts {
     }
 
     /// Leaves a value in filter state, for the access log, tracing and filters loaded separately.
-    /// `name` is one of [`state_name`].
-    pub fn publish(&mut self, name: &'static str, value: impl Into<Vec<u8>>) {
-        let value = value.into();
-        match self.pending.iter_mut().find(|(n, _)| *n == name) {
-            Some((_, v)) => *v = value,
-            None => self.pending.push((name, value)),
+    /// `name` is one of [`state_name`]; what the configuration does not want is dropped at once.
+    pub fn publish(&mut self, name: &'static str, value: impl AsRef<[u8]>) {
+        if self.wanted.as_ref().is_some_and(|w| !w.contains(&name)) {
+            return;
         }
+        self.pending.retain(|(n, _)| *n != name);
+        let start = self.values.len();
+        self.values.extend_from_slice(value.as_ref());
+        self.pending.push((name, start..self.values.len()));
     }
 
-    /// What was published since the last call, for the proxy.
+    /// Shows what was published since the last call, for the proxy.
+    pub fn drain_published(&mut self, mut show: impl FnMut(&'static str, &[u8])) {
+        for (name, range) in self.pending.drain(..) {
+            show(name, self.values.get(range).unwrap_or_default());
+        }
+        self.values.clear();
+    }
+
+    /// What was published since the last call, as values of their own.
     pub fn take_published(&mut self) -> Vec<(&'static str, Vec<u8>)> {
-        std::mem::take(&mut self.pending)
+        let mut all = Vec::new();
+        self.drain_published(|name, value| all.push((name, value.to_vec())));
+        all
     }
 }
 
@@ -90,12 +127,17 @@ pub struct Exchange {
     /// Response headers: filled only where a policy said that it reads them
     /// (`Policy::reads_response`); changes reach the client all the same.
     pub response: Headers,
+    /// The answer's status; filled where a policy said that it reads it (`Policy::reads_response`).
+    pub status: Option<u16>,
     /// What policies found out.
     pub facts: Facts,
     /// The request has neither body nor trailers.
     pub bodyless: bool,
     /// Set once a policy of this chain has answered the request itself: the reply's details.
     pub replied: Option<String>,
+    /// What the limits of this exchange remember: they decide in two stages of a chain, before and after key auth,
+    /// and each stage has a stream of its own. Theirs alone; nobody else looks inside.
+    pub limits: Option<Box<dyn Any>>,
     /// Whether an answer can be held, headers included. `false` once a proxy turned out to lack
     /// `allow_on_headers_stop_iteration`; a policy must then not ask for `ResponseFlow::Hold`.
     pub can_hold_response: bool,
@@ -113,6 +155,13 @@ impl Exchange {
             can_hold_response: true,
             ..Self::default()
         }
+    }
+
+    /// Limits what is published to these names; each costs a hostcall and Envoy an object.
+    #[must_use]
+    pub fn publishing(mut self, names: Option<Rc<[&'static str]>>) -> Self {
+        self.facts.wanted = names;
+        self
     }
 
     /// `:method`; empty if there is none.

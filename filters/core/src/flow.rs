@@ -26,6 +26,18 @@ pub enum ResponseFlow {
     Hold,
 }
 
+/// What of an answer's headers a policy reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ResponseRead {
+    /// Nothing: it may still set headers.
+    #[default]
+    Nothing,
+    /// The status, as `exchange.status`.
+    Status,
+    /// All headers, as `exchange.response`, and the status.
+    Headers,
+}
+
 /// A gRPC status code, as in <https://grpc.github.io/grpc/core/md_doc_statuscodes.html>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GrpcStatus(pub u8);
@@ -61,6 +73,8 @@ pub struct LocalReply {
     pub details: Cow<'static, str>,
     /// What a gRPC client is told.
     pub grpc: GrpcStatus,
+    /// `grpc-message`: the same for a person, in one plain line.
+    pub message: String,
 }
 
 impl LocalReply {
@@ -73,6 +87,7 @@ impl LocalReply {
             body: Vec::new(),
             details: Cow::Borrowed(details),
             grpc,
+            message: details.to_owned(),
         }
     }
 

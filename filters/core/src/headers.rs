@@ -93,12 +93,19 @@ struct Entry {
     value: Span,
 }
 
+/// A change, its new value among the bytes of the map: most requests set several headers, and an
+/// allocation for each would cost more than the setting. `None`: removed.
+struct Change {
+    name: HeaderName,
+    value: Option<Span>,
+}
+
 /// See the module. Lookups take lower-case names.
 #[derive(Default)]
 pub struct Headers {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
-    ops: Vec<HeaderOp>,
+    changes: Vec<Change>,
 }
 
 impl Headers {
@@ -156,7 +163,7 @@ impl Headers {
         Ok(Self {
             bytes,
             entries,
-            ops: Vec::new(),
+            changes: Vec::new(),
         })
     }
 
@@ -218,20 +225,26 @@ impl Headers {
     /// Replaces all values of the name by one. CR, LF and NUL become spaces: Envoy does not check
     /// what a filter sets, so a value with a line break would split the message.
     pub fn set(&mut self, name: &HeaderName, value: impl AsRef<[u8]>) {
-        let value: Vec<u8> = value
-            .as_ref()
-            .iter()
-            .map(|b| {
-                if matches!(b, b'\r' | b'\n' | 0) {
-                    b' '
-                } else {
-                    *b
-                }
-            })
-            .collect();
         self.forget(name.as_str());
-        self.push(name.as_str().as_bytes(), &value);
-        self.record(HeaderOp::Set(name.clone(), value));
+        let start = self.bytes.len();
+        let clean = |b: &u8| {
+            if matches!(b, b'\r' | b'\n' | 0) {
+                b' '
+            } else {
+                *b
+            }
+        };
+        self.bytes.extend(value.as_ref().iter().map(clean));
+        let value = Span {
+            start,
+            len: value.as_ref().len(),
+        };
+        let name_span = self.append(name.as_str().as_bytes());
+        self.entries.push(Entry {
+            name: name_span,
+            value,
+        });
+        self.record(name, Some(value));
     }
 
     /// Removes all values of the name; does nothing (and costs nothing) when there is none.
@@ -241,24 +254,41 @@ impl Headers {
             return false;
         }
         self.forget(name.as_str());
-        self.record(HeaderOp::Remove(name.clone()));
+        self.record(name, None);
         true
     }
 
-    /// The changes since the last call, for the proxy.
-    pub fn take_ops(&mut self) -> Vec<HeaderOp> {
-        std::mem::take(&mut self.ops)
+    /// Shows the changes since the last call, for the proxy: the new value, or `None` for a removed header.
+    pub fn drain_changes(&mut self, mut show: impl FnMut(&HeaderName, Option<&[u8]>)) {
+        for change in std::mem::take(&mut self.changes) {
+            show(&change.name, change.value.map(|span| self.slice(span)));
+        }
     }
 
-    /// Whether [`Headers::take_ops`] would return anything.
+    /// The changes since the last call, as values of their own.
+    pub fn take_ops(&mut self) -> Vec<HeaderOp> {
+        let mut ops = Vec::new();
+        self.drain_changes(|name, value| {
+            ops.push(match value {
+                Some(value) => HeaderOp::Set(name.clone(), value.to_vec()),
+                None => HeaderOp::Remove(name.clone()),
+            });
+        });
+        ops
+    }
+
+    /// Whether there is a change that nobody was shown yet.
     #[must_use]
     pub fn is_changed(&self) -> bool {
-        !self.ops.is_empty()
+        !self.changes.is_empty()
     }
 
-    fn record(&mut self, op: HeaderOp) {
-        self.ops.retain(|o| o.name() != op.name());
-        self.ops.push(op);
+    fn record(&mut self, name: &HeaderName, value: Option<Span>) {
+        self.changes.retain(|c| c.name != *name);
+        self.changes.push(Change {
+            name: name.clone(),
+            value,
+        });
     }
 
     fn forget(&mut self, name: &str) {

@@ -19,6 +19,11 @@
 //! | [`problem`] | problem+json bodies of local replies |
 #![forbid(unsafe_code)]
 
+// As WebAssembly, `#[test]` means wasm_bindgen_test: see tests/wasm-test.
+#[cfg(all(test, target_arch = "wasm32", target_os = "unknown"))]
+#[macro_use(test)]
+extern crate tollgate_wasm_test;
+
 pub mod chain;
 pub mod config;
 pub mod drive;
@@ -36,7 +41,7 @@ pub mod world;
 
 pub use chain::Then;
 pub use exchange::{Consumer, Exchange, Facts};
-pub use flow::{Flow, LocalReply, ResponseFlow};
+pub use flow::{Flow, LocalReply, ResponseFlow, ResponseRead};
 pub use headers::{HeaderName, Headers};
 pub use metrics::{MetricId, Metrics};
 pub use money::Money;

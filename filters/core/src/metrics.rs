@@ -27,10 +27,30 @@ pub enum MetricKind {
     Histogram,
 }
 
+/// One registered metric.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Metric {
+    /// What kind of number it is.
+    pub kind: MetricKind,
+    /// Its name without labels.
+    pub name: String,
+    /// Its labels.
+    pub labels: Vec<(String, String)>,
+    stat: String,
+}
+
+impl Metric {
+    /// The proxy's name of it; see the module.
+    #[must_use]
+    pub fn stat(&self) -> &str {
+        &self.stat
+    }
+}
+
 /// All metrics of one configuration.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    all: Vec<(MetricKind, String)>,
+    all: Vec<Metric>,
 }
 
 impl Metrics {
@@ -50,8 +70,8 @@ impl Metrics {
     }
 
     /// All of them; a [`MetricId`] is a position here.
-    pub fn iter(&self) -> impl Iterator<Item = (MetricKind, &str)> {
-        self.all.iter().map(|(kind, name)| (*kind, name.as_str()))
+    pub fn iter(&self) -> impl Iterator<Item = &Metric> {
+        self.all.iter()
     }
 
     /// How many there are.
@@ -67,11 +87,20 @@ impl Metrics {
     }
 
     fn register(&mut self, kind: MetricKind, name: &str, labels: &[(&str, &str)]) -> MetricId {
-        let name = stat_name(name, labels);
-        let at = match self.all.iter().position(|m| m.0 == kind && m.1 == name) {
+        let stat = stat_name(name, labels);
+        let known = |m: &Metric| m.kind == kind && m.stat == stat;
+        let at = match self.all.iter().position(known) {
             Some(at) => at,
             None => {
-                self.all.push((kind, name));
+                self.all.push(Metric {
+                    kind,
+                    name: name.to_owned(),
+                    labels: labels
+                        .iter()
+                        .map(|(l, v)| ((*l).to_owned(), (*v).to_owned()))
+                        .collect(),
+                    stat,
+                });
                 self.all.len().saturating_sub(1)
             }
         };

@@ -108,8 +108,13 @@ impl fmt::Display for Money {
         if pico == 0 {
             return write!(f, "{units}");
         }
-        let fraction = format!("{pico:012}");
-        write!(f, "{units}.{}", fraction.trim_end_matches('0'))
+        // Trailing zeros are divided away, so that nothing is allocated: this runs for every request.
+        let (mut fraction, mut digits) = (pico, DECIMALS);
+        while fraction.is_multiple_of(10) {
+            fraction = fraction.checked_div(10).unwrap_or(1);
+            digits = digits.saturating_sub(1);
+        }
+        write!(f, "{units}.{fraction:0digits$}")
     }
 }
 

@@ -1,7 +1,7 @@
 //! The trait that all five filters implement.
 
 use crate::exchange::Exchange;
-use crate::flow::{Flow, ResponseFlow};
+use crate::flow::{Flow, ResponseFlow, ResponseRead};
 use crate::world::{CallAnswer, World};
 
 /// A compiled configuration that decides about exchanges. `Stream` is what it remembers of one.
@@ -52,9 +52,10 @@ pub trait Policy {
         Flow::Continue
     }
 
-    /// Whether `exchange.response` must be filled for this exchange (it costs about 1 us).
-    fn reads_response(&self, _stream: &Self::Stream) -> bool {
-        false
+    /// What of the answer must be filled in for this exchange (all headers cost about 1 us, the status
+    /// half of it).
+    fn reads_response(&self, _stream: &Self::Stream) -> ResponseRead {
+        ResponseRead::Nothing
     }
 
     /// The answer's headers are there (also those of a local reply: see `exchange.replied`).
@@ -153,8 +154,10 @@ impl<P: Policy> Policy for Option<P> {
         }
     }
 
-    fn reads_response(&self, stream: &P::Stream) -> bool {
-        self.as_ref().is_some_and(|p| p.reads_response(stream))
+    fn reads_response(&self, stream: &P::Stream) -> ResponseRead {
+        self.as_ref()
+            .map(|p| p.reads_response(stream))
+            .unwrap_or_default()
     }
 
     fn on_response_headers(

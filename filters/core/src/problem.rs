@@ -25,6 +25,7 @@ pub struct Problem {
     status: u16,
     grpc: GrpcStatus,
     json: String,
+    message: String,
 }
 
 impl Problem {
@@ -42,12 +43,19 @@ impl Problem {
         push_string(&mut json, title);
         json.push_str(",\"status\":");
         json.push_str(&status.to_string());
-        Self { status, grpc, json }
+        Self {
+            status,
+            grpc,
+            json,
+            message: title.to_owned(),
+        }
     }
 
     /// What went wrong this time and what to do, for a person.
     #[must_use]
-    pub fn detail(self, text: &str) -> Self {
+    pub fn detail(mut self, text: &str) -> Self {
+        self.message.push_str(": ");
+        self.message.push_str(text);
         self.string("detail", text)
     }
 
@@ -98,6 +106,7 @@ impl Problem {
             body: self.json.into_bytes(),
             details: details.into(),
             grpc: self.grpc,
+            message: self.message,
         }
     }
 

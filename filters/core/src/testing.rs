@@ -55,10 +55,20 @@ impl TestWorld {
         all.push((attribute, value.into()));
     }
 
+    /// Sets all metrics back: a new configuration counts anew.
+    pub fn clear_numbers(&self) {
+        self.numbers.borrow_mut().clear();
+    }
+
+    /// Forgets all attributes: a new exchange begins.
+    pub fn clear_attributes(&self) {
+        self.attributes.borrow_mut().clear();
+    }
+
     /// The current number of a metric, by its name with labels (see [`crate::metrics::stat_name`]).
     #[must_use]
     pub fn metric(&self, metrics: &Metrics, stat: &str) -> u64 {
-        let at = metrics.iter().position(|(_, name)| name == stat);
+        let at = metrics.iter().position(|m| m.stat() == stat);
         at.and_then(|at| self.numbers.borrow().get(&at).copied())
             .unwrap_or(0)
     }

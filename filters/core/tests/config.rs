@@ -1,4 +1,14 @@
 //! Configuration: all errors at once, each with its path, no value in any.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)] // a test may fail by panicking
+
+// As WebAssembly, `#[test]` means wasm_bindgen_test: see tests/wasm-test.
+#[cfg(all(test, target_arch = "wasm32", target_os = "unknown"))]
+#[macro_use(test)]
+extern crate tollgate_wasm_test;
 
 use proptest::prelude::*;
 use tollgate_core::config::{self, Report};

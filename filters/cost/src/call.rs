@@ -48,13 +48,6 @@ pub(crate) struct Outcome {
     pub(crate) reason: Reason,
 }
 
-pub(crate) fn status(response: &Headers) -> Option<u16> {
-    std::str::from_utf8(response.first(":status")?)
-        .ok()?
-        .parse()
-        .ok()
-}
-
 /// How to read usage out of an answer, by its headers. `None`: it has none that could be read.
 pub(crate) fn reader_for(response: &Headers) -> Option<Reader> {
     let encoded = response

@@ -1,13 +1,13 @@
 //! The life of a priced call: estimate and charge, read the answer, settle, tell.
 
 use crate::budgets::Budgets;
-use crate::call::{Call, Ending, reader_for, status};
+use crate::call::{Call, Ending, reader_for};
 use crate::ledger::Ledger;
 use crate::meters::Meters;
 use crate::price::Price;
 use crate::usage::Reader;
 use std::rc::Rc;
-use tollgate_core::{Exchange, Flow, HeaderName, Money, Policy, ResponseFlow, World};
+use tollgate_core::{Exchange, Flow, HeaderName, Money, Policy, ResponseFlow, ResponseRead, World};
 
 /// A compiled `cost` section.
 #[derive(Debug)]
@@ -126,8 +126,12 @@ impl Policy for Cost {
         Flow::Continue
     }
 
-    fn reads_response(&self, stream: &Stream) -> bool {
-        stream.0.as_ref().is_some_and(|call| call.reads_status)
+    fn reads_response(&self, stream: &Stream) -> ResponseRead {
+        match stream.0.as_deref() {
+            Some(call) if call.needs_body => ResponseRead::Headers,
+            Some(call) if call.reads_status => ResponseRead::Status,
+            _ => ResponseRead::Nothing,
+        }
     }
 
     fn on_response_headers(
@@ -144,10 +148,7 @@ impl Policy for Cost {
             self.conclude(call, Ending::Replied, exchange, world);
             return ResponseFlow::Continue;
         }
-        let status = call
-            .reads_status
-            .then(|| status(&exchange.response))
-            .flatten();
+        let status = exchange.status.filter(|_| call.reads_status);
         let price = self.prices.get(call.costliest);
         if status.is_some_and(|s| price.is_some_and(|p| p.is_free_status(s))) {
             self.conclude_and_show(call, Ending::Free, exchange, world);

@@ -1,7 +1,9 @@
 //! From configuration to chain.
 
 use crate::chain::{Canary, Chain, Cost, EarlyLimits, KeyAuth, Limits, WebhookSignature};
+use std::rc::Rc;
 use tollgate_core::config::{Compile, EnvLookup, Report, Root, Section};
+use tollgate_core::exchange::state_name;
 use tollgate_core::{Metrics, Then};
 
 /// A root id, the section of the gateway's configuration that it stands for, and whether this
@@ -61,6 +63,8 @@ pub struct Gateway {
     pub root_id: &'static str,
     /// What its shared data is called, if the configuration says so; else the plugin's name.
     pub state_id: Option<String>,
+    /// Which facts are left in filter state; `None`: all.
+    pub filter_state: Option<Rc<[&'static str]>>,
     /// One line about what is in it, for the log.
     pub summary: String,
 }
@@ -115,6 +119,7 @@ pub fn compile(
     let root_id = resolve(root_id, report)?;
     let top = root.value(report).section()?;
     let state_id = top.optional("state_id").and_then(|v| v.identifier());
+    let filter_state = filter_state(&top, root_id);
     let mut sections = Sections::default();
     if root_id == GATEWAY {
         for filter in &FILTERS {
@@ -140,8 +145,35 @@ pub fn compile(
         chain,
         root_id,
         state_id: state_id.map(|id| id.as_ref().to_owned()),
+        filter_state,
         summary,
     })
+}
+
+/// What the gateway leaves in filter state unless told otherwise: what a log line needs. Each value costs a
+/// hostcall and an object in Envoy, for every request.
+const GATEWAY_STATE: &[&str] = &[
+    state_name::CONSUMER,
+    state_name::VARIANT,
+    state_name::COST,
+    state_name::TOKENS,
+    state_name::LIMIT,
+    state_name::BUDGET,
+    state_name::WEBHOOK,
+    state_name::WEBHOOK_SECRET,
+];
+
+/// A single filter leaves everything: filters loaded after it need some of it, and it has less.
+fn filter_state(top: &Section<'_>, root_id: &str) -> Option<Rc<[&'static str]>> {
+    let Some(value) = top.optional("filter_state") else {
+        return (root_id == GATEWAY).then(|| Rc::from(GATEWAY_STATE));
+    };
+    let words: Vec<(&str, &'static str)> = state_name::ALL
+        .iter()
+        .map(|name| (name.strip_prefix("tollgate.").unwrap_or(name), *name))
+        .collect();
+    let names = value.list()?;
+    Some(names.iter().filter_map(|v| v.one_of(&words)).collect())
 }
 
 fn resolve(root_id: &str, report: &Report) -> Option<&'static str> {
@@ -224,5 +256,8 @@ compile_with!(
     "rate-limit",
     rate_limit,
     (Option<EarlyLimits>, Option<Limits>),
-    |section, cx| tollgate_rate_limit::compile(section, cx).map(|limits| limits.stages())
+    |section, cx| {
+        let limits = Rc::new(tollgate_rate_limit::compile(section, cx)?);
+        Some((Some(EarlyLimits(limits.clone())), Some(Limits(limits))))
+    }
 );

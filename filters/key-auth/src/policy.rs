@@ -8,8 +8,9 @@ use crate::rules::{Mode, Rule};
 use crate::source::{Credential, Found, Presented, Shape};
 use crate::table::{Key, KeyTable};
 use tollgate_core::exchange::state_name;
+use tollgate_core::flow::GrpcStatus;
 use tollgate_core::time::Duration;
-use tollgate_core::{Exchange, Flow, Policy, UnixNanos, World};
+use tollgate_core::{Exchange, Flow, LocalReply, Policy, UnixNanos, World};
 
 /// A compiled `key_auth` section.
 pub struct KeyAuth {
@@ -179,7 +180,10 @@ impl KeyAuth {
         rule.sources.hide_query(&mut exchange.request);
         match rule.answers.refuse(refusal, key) {
             Some(reply) => reply.into(),
-            None => Flow::Continue,
+            // No reason that comes here lets anybody pass; should one ever have no answer, it is still a refusal.
+            None => {
+                LocalReply::empty(401, "tollgate_key_invalid", GrpcStatus::UNAUTHENTICATED).into()
+            }
         }
     }
 

@@ -104,7 +104,11 @@ impl Run<'_> {
         let all = [(":status", status)]
             .into_iter()
             .chain(headers.iter().copied());
-        if self.drive.reads_response(&self.bench.cost) {
+        let reads = self.drive.reads_response(&self.bench.cost);
+        if reads >= ResponseRead::Status {
+            self.exchange.status = status.parse().ok();
+        }
+        if reads == ResponseRead::Headers {
             self.exchange.response = Headers::from_pairs(all);
         }
         self.drive
@@ -210,7 +214,7 @@ fn a_request_without_a_price_is_left_alone() {
         run.exchange.request.first("accept-encoding"),
         Some(&b"gzip"[..])
     );
-    assert!(!run.drive.reads_response(&b.cost));
+    assert_eq!(run.drive.reads_response(&b.cost), ResponseRead::Nothing);
     assert_eq!(run.json(None), ResponseStep::Forward);
     assert_eq!(run.shown("x-request-cost"), None);
     assert!(run.end().is_empty());
@@ -382,7 +386,7 @@ fn an_error_costs_nothing_unless_the_rule_says_so() {
     }
     let b = bench(r#""prices": [{"base": "0.30", "free_status": []}]"#);
     let mut run = b.start("/", "ann");
-    assert!(!run.drive.reads_response(&b.cost));
+    assert_eq!(run.drive.reads_response(&b.cost), ResponseRead::Nothing);
     run.response("500", &[], true);
     assert_eq!(run.shown("x-request-cost").as_deref(), Some("0.3"));
 }
