@@ -33,7 +33,11 @@ impl fmt::Debug for Bytes {
 #[must_use]
 pub fn show(bytes: &[u8]) -> String {
     let cut = bytes.len().min(300);
-    let more = if bytes.len() > cut { format!("... ({} bytes)", bytes.len()) } else { String::new() };
+    let more = if bytes.len() > cut {
+        format!("... ({} bytes)", bytes.len())
+    } else {
+        String::new()
+    };
     match std::str::from_utf8(&bytes[..cut]) {
         Ok(text) => format!("{text:?}{more}"),
         Err(_) => format!("\"{}\"{more}", bytes[..cut].escape_ascii()),
@@ -41,7 +45,10 @@ pub fn show(bytes: &[u8]) -> String {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "a string, a number, {bytes: \"a\\\\xff\"} or {repeat: x, times: n}")]
+#[serde(
+    untagged,
+    expecting = "a string, a number, {bytes: \"a\\\\xff\"} or {repeat: x, times: n}"
+)]
 enum Raw {
     Text(String),
     Integer(i64),
@@ -71,7 +78,9 @@ impl<'de> Deserialize<'de> for Bytes {
             Raw::Integer(number) => number.to_string().into_bytes(),
             Raw::Float(number) => number.to_string().into_bytes(),
             Raw::Bool(value) => value.to_string().into_bytes(),
-            Raw::Escaped(Escaped { bytes }) => unescape(&bytes).map_err(serde::de::Error::custom)?,
+            Raw::Escaped(Escaped { bytes }) => {
+                unescape(&bytes).map_err(serde::de::Error::custom)?
+            }
             Raw::Repeated(Repeated { repeat, times }) => repeat.repeat(times).into_bytes(),
         }))
     }
@@ -92,7 +101,8 @@ pub fn unescape(text: &str) -> Result<Vec<u8>, String> {
         let escape = rest.next();
         out.push(match escape {
             Some(b'x') => {
-                let digit = |byte: Option<&u8>| byte.and_then(|&byte| char::from(byte).to_digit(16));
+                let digit =
+                    |byte: Option<&u8>| byte.and_then(|&byte| char::from(byte).to_digit(16));
                 let (Some(high), Some(low)) = (digit(rest.next()), digit(rest.next())) else {
                     return Err(format!("\\x needs two hex digits: {text}"));
                 };

@@ -11,7 +11,10 @@ use crate::bytes::{Bytes, show};
 /// An expectation of one header, trailer, text or state value. In YAML: a plain value (exactly that), or one of
 /// the forms below.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(untagged, expecting = "a value, {bytes:}, {repeat:, times:}, {absent: true}, {present: true}, {matches:}, {contains:}, {all: []} or {at_least:, at_most:}")]
+#[serde(
+    untagged,
+    expecting = "a value, {bytes:}, {repeat:, times:}, {absent: true}, {present: true}, {matches:}, {contains:}, {all: []} or {at_least:, at_most:}"
+)]
 pub enum Matcher {
     /// Exactly this value, exactly once.
     Exact(Bytes),
@@ -49,7 +52,11 @@ pub struct Yes;
 impl TryFrom<bool> for Yes {
     type Error = &'static str;
     fn try_from(value: bool) -> Result<Self, Self::Error> {
-        if value { Ok(Self) } else { Err("only `true` makes sense here: leave it out, or use absent / present") }
+        if value {
+            Ok(Self)
+        } else {
+            Err("only `true` makes sense here: leave it out, or use absent / present")
+        }
     }
 }
 
@@ -67,7 +74,10 @@ impl TryFrom<String> for Pattern {
 
 /// One value or a list of them.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "a value or a list of values (quote what holds `: ` or begins with a special character)"
+)]
 pub enum OneOrMany {
     /// One.
     One(Bytes),
@@ -93,7 +103,11 @@ impl Matcher {
         let had = || match values {
             [] => "absent".to_owned(),
             [one] => show(one),
-            many => format!("{} values: {}", many.len(), many.iter().map(|v| show(v)).collect::<Vec<_>>().join(", ")),
+            many => format!(
+                "{} values: {}",
+                many.len(),
+                many.iter().map(|v| show(v)).collect::<Vec<_>>().join(", ")
+            ),
         };
         let fail = |wanted: String| Err(format!("expected {wanted}, was {}", had()));
         let form = match self {
@@ -102,10 +116,18 @@ impl Matcher {
             Self::Form(form) => form,
         };
         if form.absent.is_some() {
-            return if values.is_empty() { Ok(()) } else { fail("no value".to_owned()) };
+            return if values.is_empty() {
+                Ok(())
+            } else {
+                fail("no value".to_owned())
+            };
         }
         if let Some(all) = &form.all {
-            return if values.iter().copied().eq(all.iter().map(|value| value.0.as_slice())) {
+            return if values
+                .iter()
+                .copied()
+                .eq(all.iter().map(|value| value.0.as_slice()))
+            {
                 Ok(())
             } else {
                 fail(format!("exactly {all:?}"))
@@ -116,19 +138,42 @@ impl Matcher {
         }
         for value in values {
             let text = String::from_utf8_lossy(value);
-            if form.matches.as_ref().is_some_and(|pattern| !pattern.0.is_match(&text)) {
-                return fail(format!("a match of {:?}", form.matches.as_ref().map(|pattern| pattern.0.as_str())));
+            if form
+                .matches
+                .as_ref()
+                .is_some_and(|pattern| !pattern.0.is_match(&text))
+            {
+                return fail(format!(
+                    "a match of {:?}",
+                    form.matches.as_ref().map(|pattern| pattern.0.as_str())
+                ));
             }
             let has = |part: &Bytes| contains(value, &part.0);
-            if let Some(part) = form.contains.iter().flat_map(OneOrMany::list).find(|part| !has(part)) {
+            if let Some(part) = form
+                .contains
+                .iter()
+                .flat_map(OneOrMany::list)
+                .find(|part| !has(part))
+            {
                 return fail(format!("something with {part:?}"));
             }
-            if let Some(part) = form.lacks.iter().flat_map(OneOrMany::list).find(|part| has(part)) {
+            if let Some(part) = form
+                .lacks
+                .iter()
+                .flat_map(OneOrMany::list)
+                .find(|part| has(part))
+            {
                 return fail(format!("nothing with {part:?}"));
             }
             if form.at_least.is_some() || form.at_most.is_some() {
-                let (low, high) = (form.at_least.unwrap_or(i64::MIN), form.at_most.unwrap_or(i64::MAX));
-                if !text.parse::<i64>().is_ok_and(|number| (low..=high).contains(&number)) {
+                let (low, high) = (
+                    form.at_least.unwrap_or(i64::MIN),
+                    form.at_most.unwrap_or(i64::MAX),
+                );
+                if !text
+                    .parse::<i64>()
+                    .is_ok_and(|number| (low..=high).contains(&number))
+                {
                     return fail(format!("a number from {low} to {high}"));
                 }
             }
@@ -145,7 +190,10 @@ pub fn contains(whole: &[u8], part: &[u8]) -> bool {
 
 /// An expectation of a body.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(untagged, expecting = "a text, or {equals:, contains:, lacks:, matches:, empty:, length:, json:}")]
+#[serde(
+    untagged,
+    expecting = "a text, or {equals:, contains:, lacks:, matches:, empty:, length:, json:}"
+)]
 pub enum BodyMatcher {
     /// Exactly these bytes.
     Exact(Bytes),
@@ -190,7 +238,11 @@ impl BodyMatcher {
             return Err(format!("expected no body, was {}", show(body)));
         }
         if form.length.is_some_and(|length| length != body.len()) {
-            return Err(format!("expected {:?} bytes, were {}", form.length, body.len()));
+            return Err(format!(
+                "expected {:?} bytes, were {}",
+                form.length,
+                body.len()
+            ));
         }
         let text = Form {
             contains: form.contains.clone(),
@@ -202,21 +254,33 @@ impl BodyMatcher {
         if form.json.is_empty() {
             return Ok(());
         }
-        let value: Value = serde_json::from_slice(body).map_err(|error| format!("no JSON ({error}): {}", show(body)))?;
+        let value: Value = serde_json::from_slice(body)
+            .map_err(|error| format!("no JSON ({error}): {}", show(body)))?;
         for (pointer, wanted) in &form.json {
-            check_json(value.pointer(pointer), wanted).map_err(|problem| format!("{pointer}: {problem} in {}", show(body)))?;
+            check_json(value.pointer(pointer), wanted)
+                .map_err(|problem| format!("{pointer}: {problem} in {}", show(body)))?;
         }
         Ok(())
     }
 }
 
 fn check_json(had: Option<&Value>, wanted: &Value) -> Result<(), String> {
-    let is_form = wanted
-        .as_object()
-        .is_some_and(|object| object.keys().any(|key| ["absent", "present", "matches", "contains", "at_least", "at_most"].contains(&key.as_str())));
+    let is_form = wanted.as_object().is_some_and(|object| {
+        object.keys().any(|key| {
+            [
+                "absent", "present", "matches", "contains", "at_least", "at_most",
+            ]
+            .contains(&key.as_str())
+        })
+    });
     if is_form {
-        let form: Form = serde_json::from_value(wanted.clone()).map_err(|error| error.to_string())?;
-        let text = had.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        let form: Form =
+            serde_json::from_value(wanted.clone()).map_err(|error| error.to_string())?;
+        let text = had.map(|value| {
+            value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned)
+        });
         let values: Vec<&[u8]> = text.iter().map(String::as_bytes).collect();
         return Matcher::Form(form).check(&values);
     }
@@ -226,7 +290,11 @@ fn check_json(had: Option<&Value>, wanted: &Value) -> Result<(), String> {
         (had, wanted) => had == Some(wanted),
     };
     let shown = || had.map_or_else(|| "absent".to_owned(), Value::to_string);
-    if same { Ok(()) } else { Err(format!("expected {wanted}, was {}", shown())) }
+    if same {
+        Ok(())
+    } else {
+        Err(format!("expected {wanted}, was {}", shown()))
+    }
 }
 
 #[cfg(test)]
@@ -239,7 +307,8 @@ mod tests {
 
     #[test]
     fn every_form_can_fail() {
-        let cases: &[(&str, &[&[u8]], &[&[u8]])] = &[
+        type Values<'a> = &'a [&'a [u8]];
+        let cases: &[(&str, Values<'_>, Values<'_>)] = &[
             ("\"1\"", &[b"1"], &[b"1", b"1"]),
             ("1", &[b"1"], &[b"2"]),
             ("{bytes: 'a\\xff'}", &[b"a\xff"], &[b"a"]),
@@ -266,9 +335,23 @@ mod tests {
     #[test]
     fn json_pointers() {
         let body = br#"{"type":"x","n":60.0,"list":[1,{"a":"bc"}]}"#;
-        let check = |yaml: &str| serde_yaml_ng::from_str::<BodyMatcher>(yaml).unwrap().check(body);
-        assert_eq!(check("{json: {/type: x, /n: 60, /list/1/a: {contains: c}, /no: {absent: true}}}"), Ok(()));
-        for bad in ["{json: {/type: y}}", "{json: {/n: 61}}", "{json: {/type: {absent: true}}}", "{json: {/no: 1}}", "{empty: true}", "{length: 3}"] {
+        let check = |yaml: &str| {
+            serde_yaml_ng::from_str::<BodyMatcher>(yaml)
+                .unwrap()
+                .check(body)
+        };
+        assert_eq!(
+            check("{json: {/type: x, /n: 60, /list/1/a: {contains: c}, /no: {absent: true}}}"),
+            Ok(())
+        );
+        for bad in [
+            "{json: {/type: y}}",
+            "{json: {/n: 61}}",
+            "{json: {/type: {absent: true}}}",
+            "{json: {/no: 1}}",
+            "{empty: true}",
+            "{length: 3}",
+        ] {
             assert!(check(bad).is_err(), "{bad}");
         }
     }
