@@ -1,0 +1,183 @@
+#!/usr/bin/env python3
+"""CPU per request of the filters in a real Envoy, beside no filter, an empty filter and Envoy's own filters.
+
+One Envoy with one worker holds a listener for each variant. In every round each variant is loaded for a
+moment by wrk, in random order; what is read is the CPU time of the worker's thread (schedstat) over the
+requests it answered. Variants of one round are compared with each other, so that a machine whose speed drifts
+moves all of them. Printed: the median of the differences to "no filter" with its 95 % interval, and the ratio to
+the empty filter.
+
+    python3 benches/envoy/cpu.py --envoy PATH [--rounds 24] [--seconds 1] [--write docs/performance.md]
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import random
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+import variants
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+class Envoy:
+    """The proxy under load; its worker thread's CPU time is what is measured."""
+
+    def __init__(self, binary, directory, chosen, cpu):
+        self.ports, bootstrap = variants.bootstrap(chosen)
+        path = pathlib.Path(directory) / "envoy.json"
+        path.write_text(json.dumps(bootstrap))
+        self.log = open(pathlib.Path(directory) / "envoy.log", "w+")
+        pin = ["taskset", "-c", str(cpu)] if os.cpu_count() > 1 else []
+        self.process = subprocess.Popen(
+            [*pin, binary, "-c", str(path), "--concurrency", "1", "--log-level", "error",
+             "--disable-hot-restart"],
+            stdout=self.log, stderr=subprocess.STDOUT, cwd=ROOT, env={**os.environ, **variants.ENV})
+        self.wait_ready()
+        self.schedstat = self.worker_schedstat()
+
+    def wait_ready(self):
+        for _ in range(600):
+            if self.process.poll() is not None:
+                self.fail("Envoy ended at once")
+            try:
+                if self.admin("/ready").strip() == "LIVE":
+                    return
+            except OSError:
+                pass
+            time.sleep(0.1)
+        self.fail("Envoy did not become ready within a minute")
+
+    def fail(self, why):
+        self.log.flush()
+        self.log.seek(0)
+        sys.exit(f"{why}; its log:\n{self.log.read()[-4000:]}")
+
+    def admin(self, path):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['admin']}{path}", timeout=5) as answer:
+            return answer.read().decode()
+
+    def worker_schedstat(self):
+        for task in pathlib.Path(f"/proc/{self.process.pid}/task").iterdir():
+            if (task / "comm").read_text().strip() == "wrk:worker_0":
+                return task / "schedstat"
+        self.fail("no worker thread found")
+
+    def cpu_ns(self):
+        return int(self.schedstat.read_text().split()[0])
+
+    def answered(self, name):
+        """(answers with 200, all answers)"""
+        text = self.admin(f"/stats?filter=^http\\.{name}\\.downstream_rq_(2xx|completed)$")
+        numbers = dict(re.findall(r"downstream_rq_(\w+): (\d+)", text))
+        return int(numbers.get("2xx", 0)), int(numbers.get("completed", 0))
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(10)
+
+
+def load(envoy, name, seconds, cpu):
+    """Microseconds of the worker's CPU a request."""
+    good, every = envoy.answered(name)
+    start = envoy.cpu_ns()
+    pin = ["taskset", "-c", str(cpu)] if os.cpu_count() > 1 else []
+    command = [*pin, "wrk", "-t1", "-c16", f"-d{seconds}s"]
+    for header in variants.REQUEST_HEADERS:
+        command += ["-H", header]
+    command.append(f"http://127.0.0.1:{envoy.ports[name]}{variants.PATH}")
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    time.sleep(0.05)
+    spent = envoy.cpu_ns() - start
+    good_after, every_after = envoy.answered(name)
+    if every_after - every != good_after - good or every_after == every:
+        envoy.fail(f"{name}: {every_after - every} answers, {good_after - good} of them 2xx")
+    return spent / 1000 / (every_after - every)
+
+
+def median_interval(values):
+    """The median and its 95 % interval by order statistics (binomial, no assumption about the shape)."""
+    ordered = sorted(values)
+    n = len(ordered)
+    # The widest k with P(Binomial(n, 1/2) < k) <= 2.5 %.
+    total, k = 0.0, 0
+    probability = 0.5 ** n
+    while total + probability <= 0.025 and k < n // 2:
+        total += probability
+        probability = probability * (n - k) / (k + 1)
+        k += 1
+    low = max(k - 1, 0)
+    return statistics.median(ordered), ordered[low], ordered[n - 1 - low]
+
+
+def table(results, chosen):
+    none = results["none"]
+    empty = [value - base for value, base in zip(results["empty"], none)]
+    lines = ["| variant | us a request over no filter (median, 95 % interval) | x empty filter |", "|---|---|---|"]
+    for name in chosen:
+        if name == "none":
+            continue
+        over = [value - base for value, base in zip(results[name], none)]
+        middle, low, high = median_interval(over)
+        ratio, ratio_low, ratio_high = median_interval([o / e for o, e in zip(over, empty) if e > 0])
+        lines.append(f"| {variants.TITLES[name]} | {middle:.2f} ({low:.2f} to {high:.2f}) "
+                     f"| {ratio:.1f} ({ratio_low:.1f} to {ratio_high:.1f}) |")
+    middle, low, high = median_interval(none)
+    return lines, f"No filter: {middle:.2f} us a request ({low:.2f} to {high:.2f})."
+
+
+def machine():
+    model = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
+    return f"{os.cpu_count()} x {model.group(1) if model else 'unknown CPU'}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--envoy", required=True)
+    parser.add_argument("--rounds", type=int, default=24)
+    parser.add_argument("--seconds", type=int, default=1)
+    parser.add_argument("--only", help="variants, joined by commas (none and empty are always there)")
+    parser.add_argument("--write", help="a document; what stands between its bench markers is replaced")
+    arguments = parser.parse_args()
+    chosen = list(variants.TITLES)
+    if arguments.only:
+        wanted = {"none", "empty", *arguments.only.split(",")}
+        chosen = [name for name in chosen if name in wanted]
+    results = {name: [] for name in chosen}
+    version = subprocess.run([arguments.envoy, "--version"], capture_output=True, text=True).stdout
+    version = re.search(r"/(\d+\.\d+\.\d+)/", version)
+    with tempfile.TemporaryDirectory() as directory:
+        envoy = Envoy(arguments.envoy, directory, chosen, 0)
+        try:
+            for name in chosen:
+                load(envoy, name, 1, 1)
+            shuffler = random.Random(1)
+            for number in range(arguments.rounds):
+                order = chosen[:]
+                shuffler.shuffle(order)
+                for name in order:
+                    results[name].append(load(envoy, name, arguments.seconds, 1))
+                print(f"round {number + 1} of {arguments.rounds}", file=sys.stderr, flush=True)
+        finally:
+            envoy.stop()
+    lines, base = table(results, chosen)
+    head = (f"Envoy {version.group(1) if version else '?'}, one worker, {machine()}; {arguments.rounds} rounds of "
+            f"{arguments.seconds} s, 16 connections, direct response. {base}")
+    text = "\n".join([head, "", *lines])
+    print(text)
+    if arguments.write:
+        path = pathlib.Path(arguments.write)
+        path.write_text(re.sub(r"(<!-- bench:cpu -->\n).*?(<!-- /bench:cpu -->)",
+                               lambda m: m.group(1) + text + "\n" + m.group(2), path.read_text(), flags=re.S))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""The listeners that `cpu.py` compares: one a variant, all answering by direct response."""
+
+import hashlib
+import json
+import pathlib
+import socket
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+HERE = pathlib.Path(__file__).resolve().parent
+KEY = "bench-key-0123456789abcdef"
+ENV = {"BENCH_WEBHOOK_SECRET": "bench-webhook-secret-0123456789"}
+PATH = "/api/orders?page=2"
+# What a client sends besides host and user-agent; "x-user-id" is the canary's sticky key.
+REQUEST_HEADERS = [f"x-api-key: {KEY}", "x-user-id: user-4711", "accept: application/json"]
+
+TITLES = {
+    "none": "no filter",
+    "empty": "empty Wasm filter, all callbacks exported",
+    "native": "Envoy's own api_key_auth + local_ratelimit (two of the five jobs)",
+    "lua": "Lua: variant by header, flat cost header (what it can of two more jobs)",
+    "native_lua": "native + Lua",
+    "key_auth": "key-auth",
+    "webhook": "webhook-signature (no rule matches)",
+    "rate_limit": "rate-limit, two buckets",
+    "canary": "canary",
+    "cost": "cost, flat price without a budget",
+    "five": "the five single filters in a row",
+    "gateway": "**gateway, all five active**",
+}
+
+LUA = """
+local seen = 0
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  headers:remove("x-variant")
+  local user = headers:get("x-user-id") or ""
+  local sum = 0
+  for i = 1, #user do sum = (sum * 31 + string.byte(user, i)) % 10000 end
+  headers:add("x-variant", sum < 500 and "canary" or "stable")
+end
+function envoy_on_response(handle)
+  seen = seen + 1
+  handle:headers():add("x-request-cost", "0.0001")
+end
+"""
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def bootstrap(chosen):
+    """(ports by name, an Envoy bootstrap)"""
+    ports = {name: free_port() for name in [*chosen, "admin"]}
+    filters = all_filters()
+    return ports, {
+        "admin": {"address": address(ports["admin"])},
+        "static_resources": {"listeners": [listener(name, ports[name], filters[name]) for name in chosen]},
+    }
+
+
+def all_filters():
+    config = json.loads((HERE / "gateway.json").read_text())
+    digest = hashlib.sha256(KEY.encode()).hexdigest()
+    config["key_auth"]["consumers"][0]["keys"][0]["sha256"] = digest
+    # By itself a filter knows no consumer, so its limit is by user there, and the price has no budget.
+    alone = json.loads(json.dumps(config))
+    alone["rate_limit"]["limits"][0]["key"] = [{"header": "x-user-id"}]
+    del alone["cost"]["budgets"]
+    singles = {name: wasm(name.replace("_", "-"), alone[name], f"single-{name}") for name in alone}
+    native = [api_key_auth(), local_ratelimit()]
+    lua = [{"name": "lua", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
+        "default_source_code": {"inline_string": LUA}}}]
+    return {
+        "none": [],
+        "empty": [wasm_file("target/wasm32-wasip1/release/tollgate_bench_empty.wasm", "", {}, "empty")],
+        "native": native,
+        "lua": lua,
+        "native_lua": native + lua,
+        "key_auth": [singles["key_auth"]],
+        "webhook": [singles["webhook_signature"]],
+        "rate_limit": [singles["rate_limit"]],
+        "canary": [singles["canary"]],
+        "cost": [singles["cost"]],
+        "five": [wasm(name.replace("_", "-"), config[name], f"five-{name}") for name in config],
+        "gateway": [wasm("gateway", config, "gateway")],
+    }
+
+
+def wasm(root_id, config, name):
+    return wasm_file(f"dist/{root_id}.wasm", root_id, config, name)
+
+
+def wasm_file(path, root_id, config, name):
+    return {"name": name, "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+        "config": {
+            "name": name, "root_id": root_id, "failure_policy": "FAIL_RELOAD",
+            "allow_on_headers_stop_iteration": True,
+            "configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue",
+                              "value": json.dumps(config)},
+            "vm_config": {
+                "vm_id": name, "runtime": "envoy.wasm.runtime.v8", "code": {"local": {"filename": path}},
+                "environment_variables": {"host_env_keys": list(ENV)}}}}}
+
+
+def api_key_auth():
+    return {"name": "api_key_auth", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth",
+        "credentials": [{"key": KEY, "client": "web-app"}],
+        "key_sources": [{"header": "x-api-key"}],
+        "forwarding": {"header": "x-consumer-id", "hide_credentials": True}}}
+
+
+def local_ratelimit():
+    full = {"numerator": 100, "denominator": "HUNDRED"}
+    return {"name": "local_ratelimit", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
+        "stat_prefix": "bench", "enable_x_ratelimit_headers": "DRAFT_VERSION_03",
+        "token_bucket": {"max_tokens": 100000000, "tokens_per_fill": 100000000, "fill_interval": "1s"},
+        "filter_enabled": {"default_value": full}, "filter_enforced": {"default_value": full},
+        "max_dynamic_descriptors": 1000,
+        "rate_limits": [{"actions": [{"request_headers": {
+            "header_name": "x-consumer-id", "descriptor_key": "consumer"}}]}],
+        "descriptors": [{"entries": [{"key": "consumer"}], "token_bucket": {
+            "max_tokens": 10000000, "tokens_per_fill": 10000000, "fill_interval": "1s"}}]}}
+
+
+def address(port):
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+
+def listener(name, port, filters):
+    manager = {
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": name, "use_remote_address": True, "normalize_path": True, "merge_slashes": True,
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [{
+            "match": {"prefix": "/"},
+            "direct_response": {"status": 200, "body": {"inline_string": "{\"ok\": true}\n"}}}]}]},
+        "http_filters": [*filters, {"name": "router", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}]}
+    return {"name": name, "address": address(port), "filter_chains": [{"filters": [
+        {"name": "http", "typed_config": manager}]}]}

@@ -1,2 +1,0 @@
-//! Criterion benchmarks of the policies.
-#![forbid(unsafe_code)]
