@@ -118,6 +118,19 @@ def median_interval(values):
     return statistics.median(ordered), ordered[low], ordered[n - 1 - low]
 
 
+def ratio_interval(over, empty, draws=2000):
+    """Ratio of the medians and its 95 % interval, by resampling whole rounds."""
+    shuffler = random.Random(1)
+    rounds = list(zip(over, empty))
+
+    def ratio(sample):
+        below = statistics.median(e for _, e in sample)
+        return statistics.median(o for o, _ in sample) / below if below > 0 else float("inf")
+
+    ratios = sorted(ratio(shuffler.choices(rounds, k=len(rounds))) for _ in range(draws))
+    return ratio(rounds), ratios[int(draws * 0.025)], ratios[int(draws * 0.975)]
+
+
 def table(results, chosen):
     none = results["none"]
     empty = [value - base for value, base in zip(results["empty"], none)]
@@ -127,7 +140,7 @@ def table(results, chosen):
             continue
         over = [value - base for value, base in zip(results[name], none)]
         middle, low, high = median_interval(over)
-        ratio, ratio_low, ratio_high = median_interval([o / e for o, e in zip(over, empty) if e > 0])
+        ratio, ratio_low, ratio_high = ratio_interval(over, empty)
         lines.append(f"| {variants.TITLES[name]} | {middle:.2f} ({low:.2f} to {high:.2f}) "
                      f"| {ratio:.1f} ({ratio_low:.1f} to {ratio_high:.1f}) |")
     middle, low, high = median_interval(none)

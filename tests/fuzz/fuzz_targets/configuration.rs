@@ -13,10 +13,16 @@ fuzz_target!(|text: &str| {
             let env = |_: &str| Some("0123456789abcdef0123456789abcdef".to_owned());
             tollgate_gateway::compile(root_id, &root, &report, &env, &mut metrics)
         });
-        assert!(compiled.is_some() || !report.is_ok(), "refused without a reason");
+        assert!(
+            compiled.is_some() || !report.is_ok(),
+            "refused without a reason"
+        );
         for error in report.errors() {
             let line = error.to_string();
-            assert!(!line.contains('\n'), "{line:?} takes more than one line of a log");
+            assert!(
+                !line.contains('\n'),
+                "{line:?} takes more than one line of a log"
+            );
         }
     }
 });

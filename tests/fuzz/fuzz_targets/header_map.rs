@@ -8,7 +8,10 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(mut headers) = Headers::from_wire(bytes.to_vec()) else {
         return;
     };
-    let size: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let size: usize = headers
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
     assert!(size <= bytes.len());
     assert_eq!(headers.iter().count(), headers.len());
     // A proxy hands over lower-case names; others are only to be survived.

@@ -9,19 +9,26 @@ use tollgate_core::testing::TestWorld;
 use tollgate_core::{Exchange, Headers};
 
 fuzz_target!(|bytes: &[u8]| {
-    let split = bytes.iter().position(|&byte| byte == b'\n').unwrap_or(bytes.len());
+    let split = bytes
+        .iter()
+        .position(|&byte| byte == b'\n')
+        .unwrap_or(bytes.len());
     let (json, path) = bytes.split_at(split);
     let path = path.strip_prefix(b"\n").unwrap_or(path);
     let Ok(json) = std::str::from_utf8(json) else {
         return;
     };
     let report = Report::default();
-    let Some(matcher) = config::parse(json, &report)
-        .and_then(|root| Matcher::compile(root.value(&report)))
+    let Some(matcher) =
+        config::parse(json, &report).and_then(|root| Matcher::compile(root.value(&report)))
     else {
         return;
     };
-    let pairs = [(":method", &b"GET"[..]), (":authority", b"example.com"), (":path", path)];
+    let pairs = [
+        (":method", &b"GET"[..]),
+        (":authority", b"example.com"),
+        (":path", path),
+    ];
     let exchange = Exchange::new(Headers::from_pairs(pairs), true);
     let world = TestWorld::default();
     if matcher.matches_safely(&exchange, &world) {

