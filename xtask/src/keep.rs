@@ -97,7 +97,6 @@ mod tests {
                 "proxy_on_context_create",
                 "proxy_on_vm_start",
                 "proxy_on_configure",
-                "proxy_on_done",
                 "proxy_on_delete",
                 "proxy_on_request_headers",
             ] {

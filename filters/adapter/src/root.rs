@@ -94,14 +94,9 @@ impl Root {
     }
 }
 
-impl Context for Root {
-    fn on_done(&mut self) -> bool {
-        if let Some(running) = &self.running {
-            running.proxy.flush();
-        }
-        true
-    }
-}
+/// No `on_done`: as an export it would be called for every stream. What is not reported yet is, when the
+/// context is deleted and `Proxy` with it.
+impl Context for Root {}
 
 impl RootContext for Root {
     fn on_configure(&mut self, _: usize) -> bool {

@@ -90,6 +90,7 @@ impl Canary {
 
     fn apply(&self, stream: &CanaryStream, exchange: &mut Exchange, world: &dyn World) {
         let (mut states, mut reasons) = (String::new(), String::new());
+        let wants_reasons = exchange.facts.wants(state_name::VARIANT_REASON);
         for (experiment, decision) in self.decided(stream) {
             let Some(variant) = experiment.variant(decision.variant) else {
                 continue;
@@ -104,7 +105,9 @@ impl Canary {
                 reasons.push(',');
             }
             states.push_str(&variant.state);
-            reasons.push_str(decision.reason.code());
+            if wants_reasons {
+                reasons.push_str(decision.reason.code());
+            }
         }
         if !states.is_empty() {
             exchange.facts.publish(state_name::VARIANT, states);

@@ -97,6 +97,10 @@ impl Facts {
         if self.wanted.as_ref().is_some_and(|w| !w.contains(&name)) {
             return;
         }
+        if self.pending.is_empty() {
+            self.pending.reserve(4);
+            self.values.reserve(128);
+        }
         self.pending.retain(|(n, _)| *n != name);
         let start = self.values.len();
         self.values.extend_from_slice(value.as_ref());

@@ -108,6 +108,10 @@ pub struct Headers {
     changes: Vec<Change>,
 }
 
+/// Pairs that policies add without the map having to grow, and bytes for them.
+const ROOM: usize = 8;
+const ROOM_BYTES: usize = 512;
+
 impl Headers {
     /// For tests and other hosts than a proxy. Names are lower-cased.
     pub fn from_pairs<N: AsRef<str>, V: AsRef<[u8]>>(
@@ -138,7 +142,7 @@ impl Headers {
         if count > bytes.len() / 10 {
             return Err(MalformedMap);
         }
-        let mut entries = Vec::with_capacity(count.saturating_add(4));
+        let mut entries = Vec::with_capacity(count.saturating_add(ROOM));
         let mut lengths_at = 4_usize;
         let mut at = count
             .checked_mul(8)
@@ -192,9 +196,10 @@ impl Headers {
         &'a self,
         name: &'n str,
     ) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
-        self.iter()
-            .filter(move |(n, _)| *n == name.as_bytes())
-            .map(|(_, v)| v)
+        self.entries
+            .iter()
+            .filter(move |e| is_named(&self.bytes, e, name))
+            .map(|e| self.slice(e.value))
     }
 
     /// Whether the header is there, with whatever value.
@@ -225,6 +230,11 @@ impl Headers {
     /// Replaces all values of the name by one. CR, LF and NUL become spaces: Envoy does not check
     /// what a filter sets, so a value with a line break would split the message.
     pub fn set(&mut self, name: &HeaderName, value: impl AsRef<[u8]>) {
+        if self.changes.is_empty() {
+            self.changes.reserve(ROOM);
+            self.entries.reserve(ROOM);
+            self.bytes.reserve(ROOM_BYTES);
+        }
         self.forget(name.as_str());
         let start = self.bytes.len();
         let clean = |b: &u8| {
@@ -293,8 +303,7 @@ impl Headers {
 
     fn forget(&mut self, name: &str) {
         let bytes = &self.bytes;
-        self.entries
-            .retain(|e| slice(bytes, e.name) != name.as_bytes());
+        self.entries.retain(|e| !is_named(bytes, e, name));
     }
 
     fn push(&mut self, name: &[u8], value: &[u8]) {
@@ -324,6 +333,11 @@ impl fmt::Debug for Headers {
             .entries(self.iter().map(|(n, _)| String::from_utf8_lossy(n)))
             .finish()
     }
+}
+
+/// Most names differ in length, which is cheaper to see than their bytes.
+fn is_named(bytes: &[u8], entry: &Entry, name: &str) -> bool {
+    entry.name.len == name.len() && slice(bytes, entry.name) == name.as_bytes()
 }
 
 fn slice(bytes: &[u8], span: Span) -> &[u8] {

@@ -100,21 +100,34 @@ impl Money {
     }
 }
 
+impl Money {
+    /// Appends the amount as [`fmt::Display`] shows it, without the formatting machinery: every answer with a
+    /// cost header does this.
+    pub fn push_to(self, text: &mut String) {
+        let units = self.0.checked_div(PICO_PER_UNIT).unwrap_or(0);
+        push_number(text, units);
+        let pico = self.0.checked_rem(PICO_PER_UNIT).unwrap_or(0);
+        if pico > 0 {
+            // With a one before it, the fraction keeps its leading zeros.
+            let mut buffer = itoa::Buffer::new();
+            let digits = buffer.format(pico.saturating_add(PICO_PER_UNIT));
+            text.push('.');
+            text.push_str(digits.get(1..).unwrap_or_default().trim_end_matches('0'));
+        }
+    }
+}
+
+/// Appends a number in decimal.
+pub fn push_number(text: &mut String, number: u64) {
+    text.push_str(itoa::Buffer::new().format(number));
+}
+
 /// Plain decimal without trailing zeros, what `float()` and `Decimal()` of any client can read: `0.0021`, `0`, `12.5`.
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = self.0.checked_div(PICO_PER_UNIT).unwrap_or(0);
-        let pico = self.0.checked_rem(PICO_PER_UNIT).unwrap_or(0);
-        if pico == 0 {
-            return write!(f, "{units}");
-        }
-        // Trailing zeros are divided away, so that nothing is allocated: this runs for every request.
-        let (mut fraction, mut digits) = (pico, DECIMALS);
-        while fraction.is_multiple_of(10) {
-            fraction = fraction.checked_div(10).unwrap_or(1);
-            digits = digits.saturating_sub(1);
-        }
-        write!(f, "{units}.{fraction:0digits$}")
+        let mut text = String::with_capacity(32);
+        self.push_to(&mut text);
+        f.write_str(&text)
     }
 }
 

@@ -63,11 +63,15 @@ impl Cost {
         if let Some(other) = other {
             response.remove(other);
         }
+        let mut text = String::with_capacity(32);
         if let Some(name) = name {
-            response.set(name, amount.to_string());
+            amount.push_to(&mut text);
+            response.set(name, &text);
         }
         if let (Some(name), Some(left)) = (&self.shown.remaining, call.remaining) {
-            response.set(name, left.to_string());
+            text.clear();
+            left.push_to(&mut text);
+            response.set(name, &text);
         }
     }
 

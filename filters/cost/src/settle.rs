@@ -104,7 +104,9 @@ impl Cost {
 
     fn publish(&self, outcome: &Outcome, exchange: &mut Exchange) {
         let facts = &mut exchange.facts;
-        facts.publish(state_name::COST, outcome.cost.to_string());
+        let mut cost = String::with_capacity(32);
+        outcome.cost.push_to(&mut cost);
+        facts.publish(state_name::COST, cost);
         if let Some(price) = self.prices.get(outcome.price) {
             facts.publish(state_name::PRICE, price.name.as_bytes());
         }

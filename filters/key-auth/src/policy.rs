@@ -200,7 +200,7 @@ fn publish(key: &Key, exchange: &mut Exchange) {
     let who = &key.identity;
     let facts = &mut exchange.facts;
     facts.publish(state_name::CONSUMER, who.id.as_bytes());
-    if !who.groups.is_empty() {
+    if !who.groups.is_empty() && facts.wants(state_name::GROUPS) {
         facts.publish(state_name::GROUPS, &*joined(&who.groups, ","));
     }
     if let Some(key_id) = &who.key_id {

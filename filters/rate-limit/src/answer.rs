@@ -6,9 +6,9 @@
 use crate::ledger::Ledger;
 use crate::limit::BucketSet;
 use std::cmp::Reverse;
-use std::fmt::Write;
 use tollgate_core::config::Value;
 use tollgate_core::flow::{GrpcStatus, LocalReply};
+use tollgate_core::money::push_number;
 use tollgate_core::problem::Problem;
 use tollgate_core::{Duration, HeaderName};
 use tollgate_state::gcra::{Bucket, Reading};
@@ -63,7 +63,7 @@ impl Shown {
         let Some(closest) = items(ledger, sets).min_by_key(Item::closeness) else {
             return;
         };
-        let mut text = String::with_capacity(64);
+        let mut text = String::with_capacity(128);
         if let Some([limit, remaining, reset]) = &self.x_ratelimit {
             for (name, number) in [
                 (limit, closest.bucket.max_tokens()),
@@ -71,7 +71,7 @@ impl Shown {
                 (reset, Duration(closest.reading.next).secs_ceil()),
             ] {
                 text.clear();
-                let _infallible = write!(text, "{number}");
+                push_number(&mut text, number);
                 set(name, &text);
             }
         }
@@ -87,11 +87,14 @@ impl Shown {
             text.clear();
             for item in items(ledger, sets) {
                 separate(&mut text);
-                let _infallible = write!(text, "\"{}\";r={}", item.name, item.reading.remaining);
+                text.push('"');
+                text.push_str(item.name);
+                text.push_str("\";r=");
+                push_number(&mut text, item.reading.remaining);
                 // A full bucket gets no more: there is no time to name.
                 if item.reading.next > 0 {
-                    let seconds = Duration(item.reading.next).secs_ceil();
-                    let _infallible = write!(text, ";t={seconds}");
+                    text.push_str(";t=");
+                    push_number(&mut text, Duration(item.reading.next).secs_ceil());
                 }
             }
             set(current, &text);
