@@ -37,24 +37,27 @@ enum Setting {
     Missing,
 }
 
-/// A held request.
-struct HeldRequest {
+/// A held request or answer.
+struct Held {
     stream: Weak<RefCell<Stream>>,
     since: UnixNanos,
+    /// Of a request: what Envoy had received of it when it was held.
     received: Option<u64>,
 }
 
-/// A held answer.
-struct HeldResponse {
-    stream: Weak<RefCell<Stream>>,
-    since: UnixNanos,
+/// What became of something held.
+enum Fate {
+    /// It is still held: look again at the next tick.
+    Kept,
+    /// It was answered or let go.
+    Settled,
 }
 
 /// See the module.
 pub(crate) struct Watch {
     setting: Cell<Setting>,
-    requests: RefCell<Vec<HeldRequest>>,
-    responses: RefCell<Vec<HeldResponse>>,
+    requests: RefCell<Vec<Held>>,
+    responses: RefCell<Vec<Held>>,
     released: RefCell<HashMap<u32, UnixNanos>>,
     stalled: MetricId,
     released_total: MetricId,
@@ -89,7 +92,7 @@ impl Watch {
         if self.setting.get() == Setting::Present {
             return;
         }
-        self.requests.borrow_mut().push(HeldRequest {
+        self.requests.borrow_mut().push(Held {
             stream: Rc::downgrade(stream),
             since: now,
             received: received(),
@@ -99,9 +102,10 @@ impl Watch {
     /// Watches a held answer.
     pub(crate) fn response(&self, stream: &Rc<RefCell<Stream>>, now: UnixNanos) {
         if self.setting.get() == Setting::Unknown {
-            self.responses.borrow_mut().push(HeldResponse {
+            self.responses.borrow_mut().push(Held {
                 stream: Rc::downgrade(stream),
                 since: now,
+                received: None,
             });
         }
     }
@@ -139,85 +143,41 @@ impl Watch {
             self.ask_others(proxy);
         }
         let now = proxy.now();
-        let mut other_context = self.refuse_stalled(proxy, now);
-        other_context |= self.release_stalled(proxy, now);
-        if other_context {
+        let requests = each_overdue(
+            &self.requests,
+            now,
+            Stream::waits_for_body,
+            |stream, held| self.refuse_if_stalled(stream, held, proxy),
+        );
+        self.released
+            .borrow_mut()
+            .retain(|_, at| now.since(*at) < Duration::from_secs(1));
+        let responses = each_overdue(&self.responses, now, Stream::holds_response, |stream, _| {
+            self.release(stream, now, proxy)
+        });
+        if requests || responses {
             abi::set_effective_context(root_id);
         }
     }
 
-    fn refuse_stalled(&self, proxy: &Proxy, now: UnixNanos) -> bool {
-        if self.requests.borrow().is_empty() {
-            return false;
+    /// Bytes have come, and no body callback: they never will. The stream is the effective context.
+    fn refuse_if_stalled(&self, stream: &mut Stream, held: &Held, proxy: &Proxy) -> Fate {
+        if received() <= held.received {
+            return Fate::Kept;
         }
-        let mut touched = false;
-        // The list is taken out: answering a stream must not find it borrowed.
-        let held = self.requests.take();
-        let mut kept = Vec::with_capacity(held.len());
-        for entry in held {
-            let Some(stream) = entry.stream.upgrade() else {
-                continue;
-            };
-            let Ok(mut stream) = stream.try_borrow_mut() else {
-                kept.push(entry);
-                continue;
-            };
-            if !stream.waits_for_body() {
-                continue;
-            }
-            if now.since(entry.since) < PATIENCE {
-                kept.push(entry);
-                continue;
-            }
-            touched = true;
-            let there = abi::set_effective_context(stream.context_id());
-            if there && received() > entry.received {
-                self.learn(Setting::Missing, proxy);
-                proxy.count(self.stalled, 1);
-                proxy.log(Level::Error, format_args!("{MISSING_SETTING}"));
-                stream.reply_from_tick(&missing_setting());
-            } else if there {
-                kept.push(entry);
-            }
-        }
-        self.requests.borrow_mut().append(&mut kept);
-        touched
+        self.learn(Setting::Missing, proxy);
+        proxy.count(self.stalled, 1);
+        proxy.log(Level::Error, format_args!("{MISSING_SETTING}"));
+        stream.reply_from_tick(&missing_setting());
+        Fate::Settled
     }
 
-    fn release_stalled(&self, proxy: &Proxy, now: UnixNanos) -> bool {
-        if self.responses.borrow().is_empty() {
-            return false;
-        }
-        let mut touched = false;
-        let held = self.responses.take();
-        let mut kept = Vec::with_capacity(held.len());
-        self.released
-            .borrow_mut()
-            .retain(|_, at| now.since(*at) < Duration::from_secs(1));
-        for entry in held {
-            let Some(stream) = entry.stream.upgrade() else {
-                continue;
-            };
-            let Ok(mut stream) = stream.try_borrow_mut() else {
-                kept.push(entry);
-                continue;
-            };
-            if !stream.holds_response() {
-                continue;
-            }
-            if now.since(entry.since) < PATIENCE {
-                kept.push(entry);
-                continue;
-            }
-            touched = true;
-            if abi::set_effective_context(stream.context_id()) {
-                proxy.count(self.released_total, 1);
-                self.released.borrow_mut().insert(stream.context_id(), now);
-                stream.release_from_tick();
-            }
-        }
-        self.responses.borrow_mut().append(&mut kept);
-        touched
+    /// Nobody can tell a slow upstream from a missing setting: the answer goes. The stream is the effective context.
+    fn release(&self, stream: &mut Stream, now: UnixNanos, proxy: &Proxy) -> Fate {
+        proxy.count(self.released_total, 1);
+        self.released.borrow_mut().insert(stream.context_id(), now);
+        stream.release_from_tick();
+        Fate::Settled
     }
 
     fn learn(&self, setting: Setting, proxy: &Proxy) {
@@ -240,6 +200,41 @@ impl Watch {
             }
         }
     }
+}
+
+/// Shows to `settle` everything that is still held and has been for [`PATIENCE`], each as the effective context.
+/// Whether the effective context was changed is returned.
+fn each_overdue(
+    list: &RefCell<Vec<Held>>,
+    now: UnixNanos,
+    is_held: impl Fn(&Stream) -> bool,
+    settle: impl Fn(&mut Stream, &Held) -> Fate,
+) -> bool {
+    if list.borrow().is_empty() {
+        return false;
+    }
+    let mut touched = false;
+    // The list is taken out: what settles a stream must not find it borrowed.
+    let mut kept = list.take();
+    kept.retain(|held| {
+        let Some(stream) = held.stream.upgrade() else {
+            return false;
+        };
+        let Ok(mut stream) = stream.try_borrow_mut() else {
+            return true;
+        };
+        if !is_held(&stream) {
+            return false;
+        }
+        if now.since(held.since) < PATIENCE {
+            return true;
+        }
+        touched = true;
+        abi::set_effective_context(stream.context_id())
+            && matches!(settle(&mut stream, held), Fate::Kept)
+    });
+    list.borrow_mut().append(&mut kept);
+    touched
 }
 
 /// Bytes of the request that Envoy has received, headers included.
