@@ -370,7 +370,9 @@ fn whole_regex(value: &Value<'_>) -> Option<Regex> {
     )
 }
 
-fn without_port(authority: &[u8]) -> &[u8] {
+/// The host of an authority: what stands before `:port`, if there is one.
+#[must_use]
+pub fn without_port(authority: &[u8]) -> &[u8] {
     // `[::1]:80`, `host:80`, `host`
     let digits = authority
         .iter()

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use tollgate_core::config::Value;
 use tollgate_core::headers::{Duplicate, HeaderName};
-use tollgate_core::matcher::Matcher;
+use tollgate_core::matcher::{Matcher, without_port};
 use tollgate_core::world::Attribute;
 use tollgate_core::{Exchange, World};
 
@@ -162,19 +162,6 @@ fn masked(address: Option<IpAddr>, ipv6_prefix: u8) -> Option<IpAddr> {
             Some(IpAddr::V6(Ipv6Addr::from(u128::from(v6) & mask)))
         }
         v4 @ IpAddr::V4(_) => Some(v4),
-    }
-}
-
-fn without_port(authority: &[u8]) -> &[u8] {
-    let digits = authority
-        .iter()
-        .rev()
-        .take_while(|b| b.is_ascii_digit())
-        .count();
-    let at = authority.len().saturating_sub(digits);
-    match authority.get(..at).and_then(|head| head.strip_suffix(b":")) {
-        Some(host) if digits > 0 => host,
-        _ => authority,
     }
 }
 
