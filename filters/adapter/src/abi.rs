@@ -17,6 +17,7 @@ const CAS_MISMATCH: u32 = 8;
 pub(crate) enum Map {
     Request = 0,
     Response = 2,
+    ResponseTrailers = 3,
     HttpCallResponse = 6,
 }
 
@@ -65,6 +66,20 @@ unsafe extern "C" {
         name_size: usize,
         value: *const u8,
         value_size: usize,
+    ) -> u32;
+    fn proxy_add_header_map_value(
+        map: u32,
+        name: *const u8,
+        name_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
+    fn proxy_set_buffer_bytes(
+        buffer: u32,
+        start: usize,
+        size: usize,
+        data: *const u8,
+        data_size: usize,
     ) -> u32;
     fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
     fn proxy_get_property(
@@ -185,6 +200,29 @@ pub(crate) fn set_header(map: Map, name: &str, value: &[u8]) -> bool {
             value.len(),
         )
     };
+    status == OK
+}
+
+/// Adds a line to a header.
+pub(crate) fn add_header(map: Map, name: &str, value: &[u8]) -> bool {
+    // SAFETY: pointers and sizes describe `name` and `value`.
+    let status = unsafe {
+        proxy_add_header_map_value(
+            map as u32,
+            name.as_ptr(),
+            name.len(),
+            value.as_ptr(),
+            value.len(),
+        )
+    };
+    status == OK
+}
+
+/// Replaces all of a buffer.
+pub(crate) fn replace_buffer(buffer: Buffer, data: &[u8]) -> bool {
+    // SAFETY: pointer and size describe `data`.
+    let status =
+        unsafe { proxy_set_buffer_bytes(buffer as u32, 0, usize::MAX, data.as_ptr(), data.len()) };
     status == OK
 }
 

@@ -4,15 +4,19 @@
 //! |---|---|
 //! | [`abi`] | hostcalls that return `Option`/`Result` and never panic |
 //! | [`proxy`] | [`tollgate_core::World`] in terms of hostcalls |
-//! | [`root`] | one plugin in one VM: configure, tick |
+//! | [`background`] | calls that belong to no exchange |
+//! | [`root`] | one plugin in one VM: configurations come and go |
+//! | [`running`] | a configuration at work: ticks, background calls, waking |
 //! | [`stream`] | one HTTP exchange: callbacks in, actions out |
 //! | [`watch`] | answers exchanges that the proxy cannot hold |
 //!
 //! See `docs/how-it-runs.md` for VMs, workers and phases.
 
 mod abi;
+mod background;
 mod proxy;
 mod root;
+mod running;
 mod stream;
 mod watch;
 

@@ -1,15 +1,14 @@
 //! The outside world of the policies, in terms of hostcalls.
 
 use crate::abi;
-use proxy_wasm::hostcalls;
+use crate::background::{self, Background};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::num::NonZeroU32;
-use std::time;
 use tollgate_core::metrics::{MetricId, MetricKind, Metrics};
 use tollgate_core::time::UnixNanos;
 use tollgate_core::world::{
-    Attribute, Call, CallRefused, Conflict, Expect, Level, Meter, Store, Version, World,
+    Attribute, Call, CallId, CallRefused, Conflict, Expect, Level, Meter, Store, Version, World,
 };
 
 /// Envoy hands out compare-and-set numbers from 1 upwards, so this one is never a key's current
@@ -30,6 +29,9 @@ pub(crate) struct Proxy {
     key: RefCell<String>,
     now: Cell<Option<UnixNanos>>,
     call: Cell<Option<u32>>,
+    pub(crate) background: Background,
+    /// No exchange's own callback is running.
+    pub(crate) outside: Cell<bool>,
 }
 
 impl Proxy {
@@ -50,6 +52,8 @@ impl Proxy {
             key: RefCell::default(),
             now: Cell::new(None),
             call: Cell::new(None),
+            background: Background::default(),
+            outside: Cell::new(false),
         }
     }
 
@@ -157,43 +161,17 @@ impl World for Proxy {
     }
 
     fn call(&self, call: &Call) -> Result<(), CallRefused> {
-        let token = match call {
-            Call::Grpc {
-                cluster,
-                service,
-                method,
-                message,
-                timeout_ms,
-            } => hostcalls::dispatch_grpc_call(
-                cluster,
-                service,
-                method,
-                Vec::new(),
-                Some(message),
-                millis(*timeout_ms),
-            ),
-            Call::Http {
-                cluster,
-                headers,
-                body,
-                timeout_ms,
-            } => {
-                let headers = headers
-                    .iter()
-                    .map(|(n, v)| std::str::from_utf8(v).map(|v| (n.as_str(), v)))
-                    .collect::<Result<Vec<_>, _>>()
-                    .map_err(|_| CallRefused)?;
-                hostcalls::dispatch_http_call(
-                    cluster,
-                    headers,
-                    Some(body),
-                    Vec::new(),
-                    millis(*timeout_ms),
-                )
-            }
-        };
-        self.call.set(Some(token.map_err(|_| CallRefused)?));
+        // The SDK would hand the answer to the root context.
+        if self.outside.get() {
+            return Err(CallRefused);
+        }
+        let (_, token) = background::dispatch(call)?;
+        self.call.set(Some(token));
         Ok(())
+    }
+
+    fn call_in_background(&self, call: Call) -> CallId {
+        self.background.queue(call)
     }
 
     fn attribute(&self, attribute: Attribute) -> Option<Vec<u8>> {
@@ -236,8 +214,4 @@ fn number(path: &str) -> Option<Vec<u8>> {
 pub(crate) fn read_number(path: &str) -> Option<u64> {
     let bytes: [u8; 8] = abi::property(path)?.try_into().ok()?;
     Some(u64::from_le_bytes(bytes))
-}
-
-fn millis(millis: u32) -> time::Duration {
-    time::Duration::from_millis(u64::from(millis))
 }

@@ -1,32 +1,27 @@
 //! One plugin in one VM: reads its configuration, makes contexts, ticks.
 
 use crate::abi::{self, Buffer};
+use crate::background::{Kind, Reply};
 use crate::proxy::Proxy;
+use crate::running::Running;
 use crate::stream::StreamContext;
 use crate::watch::Watch;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, ContextType};
-use std::rc::Rc;
+use std::cell::Cell;
+use std::rc::{Rc, Weak};
 use tollgate_core::config::{self, Report};
 use tollgate_core::flow::GrpcStatus;
 use tollgate_core::world::Level;
 use tollgate_core::{Metrics, Policy, World};
-use tollgate_gateway::Gateway;
-
-/// Often enough for the promises "within a second"; rare enough to cost nothing.
-const TICK_MS: u32 = 250;
-
-/// An accepted configuration at work. Streams keep the one they began with.
-pub(crate) struct Running {
-    pub(crate) gateway: Gateway,
-    pub(crate) proxy: Proxy,
-    pub(crate) watch: Watch,
-}
 
 /// See the module.
 pub(crate) struct Root {
     context_id: u32,
     running: Option<Rc<Running>>,
+    /// Replaced ones whose exchanges have not all ended: they still tick and get their answers.
+    former: Vec<Weak<Running>>,
+    period: Rc<Cell<u32>>,
 }
 
 impl Root {
@@ -34,6 +29,44 @@ impl Root {
         Self {
             context_id,
             running: None,
+            former: Vec::new(),
+            period: Rc::new(Cell::new(u32::MAX)),
+        }
+    }
+
+    /// Shows every configuration that is still at work to `show`, until it says that it is enough.
+    fn each(&mut self, mut show: impl FnMut(&Running) -> bool) {
+        self.former.retain(|former| former.strong_count() > 0);
+        let former: Vec<Rc<Running>> = self.former.iter().filter_map(Weak::upgrade).collect();
+        for running in self.running.iter().chain(&former) {
+            if show(running) {
+                return;
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let root_id = self.context_id;
+        self.each(|running| {
+            running.tick(root_id);
+            false
+        });
+        let mut wanted = u32::MAX;
+        self.each(|running| {
+            wanted = wanted.min(running.wanted_period());
+            false
+        });
+        self.set_period(wanted);
+    }
+
+    fn answered(&mut self, kind: Kind, token: u32, reply: &Reply) {
+        let root_id = self.context_id;
+        self.each(|running| running.answered(kind, token, reply, root_id));
+    }
+
+    fn set_period(&self, millis: u32) {
+        if millis != u32::MAX && self.period.replace(millis) != millis {
+            abi::set_tick_period(millis);
         }
     }
 
@@ -84,19 +117,26 @@ impl Root {
                 gateway.summary
             ),
         );
-        self.running = Some(Rc::new(Running {
-            gateway,
-            proxy,
-            watch,
-        }));
-        abi::set_tick_period(TICK_MS);
+        let running = Rc::new(Running::new(gateway, proxy, watch, Rc::clone(&self.period)));
+        self.set_period(running.wanted_period());
+        if let Some(former) = self.running.replace(running) {
+            self.former.push(Rc::downgrade(&former));
+        }
         true
     }
 }
 
 /// No `on_done`: as an export it would be called for every stream. What is not reported yet is, when the
 /// context is deleted and `Proxy` with it.
-impl Context for Root {}
+impl Context for Root {
+    fn on_http_call_response(&mut self, token: u32, _: usize, body_size: usize, _: usize) {
+        self.answered(Kind::Http, token, &Reply::http(body_size));
+    }
+
+    fn on_grpc_call_response(&mut self, token: u32, status: u32, size: usize) {
+        self.answered(Kind::Grpc, token, &Reply::grpc(status, size));
+    }
+}
 
 impl RootContext for Root {
     fn on_configure(&mut self, _: usize) -> bool {
@@ -104,12 +144,7 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
-        if let Some(running) = &self.running {
-            running.proxy.begin();
-            running.gateway.chain.on_tick(&running.proxy);
-            running.watch.tick(&running.proxy, self.context_id);
-            running.proxy.flush();
-        }
+        self.tick();
     }
 
     fn create_http_context(&self, context_id: u32) -> Option<Box<dyn HttpContext>> {

@@ -4,13 +4,14 @@
 //! `docs/how-it-runs.md`; comments here name only what the code next to them relies on.
 
 use crate::abi::{self, Buffer, Half, Map};
-use crate::root::Running;
+use crate::running::Running;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use std::cell::RefCell;
 use std::rc::Rc;
 use tollgate_core::drive::{Body, Drive, ResponseStep, Step};
 use tollgate_core::flow::GrpcStatus;
+use tollgate_core::headers::HeaderChange;
 use tollgate_core::world::CallAnswer;
 use tollgate_core::{Exchange, Headers, LocalReply, ResponseRead, World};
 use tollgate_gateway::Chain;
@@ -35,6 +36,7 @@ pub(crate) struct Stream {
     /// Size of the held answer at the last callback: trailers come without one.
     response_size: usize,
     watched: bool,
+    asleep: bool,
     body: BodyState,
 }
 
@@ -64,6 +66,7 @@ impl StreamContext {
             call: None,
             response_size: 0,
             watched: false,
+            asleep: false,
             body: BodyState::Untouched,
         })))
     }
@@ -74,7 +77,9 @@ impl StreamContext {
         match self.0.try_borrow_mut() {
             Ok(mut stream) => {
                 stream.running.proxy.begin();
-                f(&mut stream, self)
+                let result = f(&mut stream, self);
+                stream.running.hurry();
+                result
             }
             Err(_) => otherwise,
         }
@@ -151,7 +156,12 @@ impl Stream {
         self.call = self.running.proxy.take_call().or(self.call);
         self.flush_request();
         match step {
-            Step::Forward => true,
+            Step::Forward => {
+                if let Some(body) = self.exchange.new_body.take() {
+                    abi::replace_buffer(Buffer::RequestBody, &body);
+                }
+                true
+            }
             Step::Hold => false,
             Step::Reply(reply) => {
                 self.send(&reply);
@@ -192,6 +202,11 @@ impl Stream {
         self.publish();
     }
 
+    /// Only at the very end of an answer: earlier Envoy refuses to touch trailers.
+    fn flush_trailers(&mut self) {
+        flush(Map::ResponseTrailers, &mut self.exchange.response_trailers);
+    }
+
     fn publish(&mut self) {
         self.exchange.facts.drain_published(|name, value| {
             abi::set_filter_state(name, value);
@@ -220,8 +235,13 @@ impl Stream {
             answer,
             &ProxyBody(Buffer::RequestBody),
         );
+        self.go_on(step, &context.0);
+    }
+
+    /// The request was held for something else than its body, and that has come.
+    fn go_on(&mut self, step: Step, cell: &Rc<RefCell<Self>>) {
         if !self.apply(step) {
-            self.watch_body(context);
+            self.watch(cell);
             return;
         }
         if self.body == BodyState::Arriving {
@@ -230,23 +250,45 @@ impl Stream {
         abi::resume(Half::Request);
     }
 
-    /// A request that waits for its body is watched until the first body callback: without
-    /// `allow_on_headers_stop_iteration` none will ever come.
-    fn watch_body(&mut self, context: &StreamContext) {
+    /// Asks again who was held by `HoldForWake`; the caller has made this the effective context. Whether it
+    /// goes on waiting is returned.
+    pub(crate) fn wake(&mut self, cell: &Rc<RefCell<Self>>) -> bool {
+        if !self.drive.waits_for_wake() || self.exchange.replied.is_some() {
+            self.asleep = false;
+            return false;
+        }
+        let running = Rc::clone(&self.running);
+        let step = self.drive.wake(
+            &running.gateway.chain,
+            &mut self.exchange,
+            &running.proxy,
+            &ProxyBody(Buffer::RequestBody),
+        );
+        self.asleep = step == Step::Hold && self.drive.waits_for_wake();
+        self.go_on(step, cell);
+        self.asleep
+    }
+
+    /// A request that waits to be woken is remembered. One that waits for its body is watched until the first body
+    /// callback: without `allow_on_headers_stop_iteration` none will ever come.
+    fn watch(&mut self, cell: &Rc<RefCell<Self>>) {
+        if self.drive.waits_for_wake() && !self.asleep {
+            self.asleep = true;
+            self.running.sleep(cell);
+        }
         if self.drive.waits_for_body() && !self.exchange.bodyless && !self.watched {
             self.watched = true;
-            self.running
-                .watch
-                .request(&context.0, self.running.proxy.now());
+            self.running.watch.request(cell, self.running.proxy.now());
         }
     }
 }
 
 fn flush(map: Map, headers: &mut Headers) {
-    headers.drain_changes(|name, value| {
-        match value {
-            Some(value) => abi::set_header(map, name.as_str(), value),
-            None => abi::remove_header(map, name.as_str()),
+    headers.drain_changes(|name, change| {
+        match change {
+            HeaderChange::Set(value) => abi::set_header(map, name.as_str(), value),
+            HeaderChange::Append(value) => abi::add_header(map, name.as_str(), value),
+            HeaderChange::Remove => abi::remove_header(map, name.as_str()),
         };
     });
 }
@@ -264,7 +306,7 @@ impl HttpContext for StreamContext {
         self.with(Action::Pause, |stream, context| {
             let step = stream.request_headers(end_of_stream);
             let goes_on = stream.apply(step);
-            stream.watch_body(context);
+            stream.watch(&context.0);
             action(goes_on)
         })
     }
@@ -362,6 +404,9 @@ impl HttpContext for StreamContext {
                 size,
                 end_of_stream,
             );
+            if end_of_stream {
+                stream.flush_trailers();
+            }
             stream.response_action(step)
         })
     }
@@ -374,6 +419,11 @@ impl HttpContext for StreamContext {
             } else {
                 0
             };
+            if stream.drive.watches_response() {
+                stream.exchange.response_trailers = abi::header_map(Map::ResponseTrailers)
+                    .and_then(|wire| Headers::from_wire(wire).ok())
+                    .unwrap_or_default();
+            }
             let step = stream.drive.response_body(
                 &running.gateway.chain,
                 &mut stream.exchange,
@@ -382,6 +432,7 @@ impl HttpContext for StreamContext {
                 size,
                 true,
             );
+            stream.flush_trailers();
             stream.response_action(step)
         })
     }

@@ -6,7 +6,7 @@
 use crate::exchange::Exchange;
 use crate::flow::{Flow, ResponseFlow, ResponseRead};
 use crate::policy::Policy;
-use crate::world::{CallAnswer, World};
+use crate::world::{CallAnswer, CallId, CallReply, World};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -119,6 +119,19 @@ impl<A: Policy, B: Policy> Policy for Then<A, B> {
         self.go_on(flow, true, stream, exchange, world)
     }
 
+    fn on_wake(
+        &self,
+        stream: &mut Self::Stream,
+        exchange: &mut Exchange,
+        world: &dyn World,
+    ) -> Flow {
+        if stream.passed {
+            return self.1.on_wake(&mut stream.second, exchange, world);
+        }
+        let flow = self.0.on_wake(&mut stream.first, exchange, world);
+        self.go_on(flow, true, stream, exchange, world)
+    }
+
     fn reads_response(&self, stream: &Self::Stream) -> ResponseRead {
         let first = self.0.reads_response(&stream.first);
         first.max(self.1.reads_response(&stream.second))
@@ -184,5 +197,15 @@ impl<A: Policy, B: Policy> Policy for Then<A, B> {
     fn on_tick(&self, world: &dyn World) {
         self.0.on_tick(world);
         self.1.on_tick(world);
+    }
+
+    fn on_background_reply(&self, world: &dyn World, id: CallId, reply: &dyn CallReply) {
+        self.0.on_background_reply(world, id, reply);
+        self.1.on_background_reply(world, id, reply);
+    }
+
+    fn on_stop(&self, world: &dyn World) {
+        self.0.on_stop(world);
+        self.1.on_stop(world);
     }
 }

@@ -56,6 +56,8 @@ enum Waiting {
     Body,
     /// The current policy waits for a call.
     Call,
+    /// The current policy wants to be asked again.
+    Wake,
 }
 
 /// One exchange on its way through a policy (or chain).
@@ -98,6 +100,11 @@ impl<P: Policy> Drive<P> {
         self.waiting == Waiting::Body
     }
 
+    /// Whether the request is held until [`Drive::wake`] lets it go.
+    pub fn waits_for_wake(&self) -> bool {
+        self.waiting == Waiting::Wake
+    }
+
     /// Whether the request is held at all.
     pub fn is_holding(&self) -> bool {
         self.waiting != Waiting::Nothing
@@ -131,7 +138,7 @@ impl<P: Policy> Drive<P> {
         self.ended |= ended;
         match self.waiting {
             Waiting::Nothing => Step::Forward,
-            Waiting::Call => Step::Hold,
+            Waiting::Call | Waiting::Wake => Step::Hold,
             Waiting::Body => self.follow(Flow::HoldForBody, policy, exchange, world, body),
         }
     }
@@ -163,6 +170,21 @@ impl<P: Policy> Drive<P> {
         self.follow(flow, policy, exchange, world, body)
     }
 
+    /// A background reply or a tick has come.
+    pub fn wake(
+        &mut self,
+        policy: &P,
+        exchange: &mut Exchange,
+        world: &dyn World,
+        body: &(impl Body + ?Sized),
+    ) -> Step {
+        if self.waiting != Waiting::Wake {
+            return Step::Forward;
+        }
+        let flow = policy.on_wake(&mut self.stream, exchange, world);
+        self.follow(flow, policy, exchange, world, body)
+    }
+
     /// Acts on a flow; feeds the body as far as it is there.
     fn follow(
         &mut self,
@@ -183,6 +205,10 @@ impl<P: Policy> Drive<P> {
                 }
                 Flow::HoldForCall => {
                     self.waiting = Waiting::Call;
+                    return Step::Hold;
+                }
+                Flow::HoldForWake => {
+                    self.waiting = Waiting::Wake;
                     return Step::Hold;
                 }
                 Flow::Reply(reply) => {
@@ -307,6 +333,11 @@ impl<P: Policy> Drive<P> {
     /// Whether the answer is held.
     pub fn holds_response(&self) -> bool {
         self.response == ResponseFlow::Hold
+    }
+
+    /// Whether the answer is shown to the policy to its end.
+    pub fn watches_response(&self) -> bool {
+        self.response != ResponseFlow::Continue
     }
 
     /// The exchange is over.

@@ -131,6 +131,13 @@ pub struct Exchange {
     /// Response headers: filled only where a policy said that it reads them
     /// (`Policy::reads_response`); changes reach the client all the same.
     pub response: Headers,
+    /// Response trailers: filled before the last call of `Policy::on_response_body`, if the answer has some
+    /// and is observed or held; changes made in that call reach the client (over HTTP/1 only where the proxy
+    /// is told to send trailers).
+    pub response_trailers: Headers,
+    /// Replaces the whole request body. For a policy that has held the request to the body's end; it also
+    /// puts `content-length` right.
+    pub new_body: Option<Vec<u8>>,
     /// The answer's status; filled where a policy said that it reads it (`Policy::reads_response`).
     pub status: Option<u16>,
     /// What policies found out.

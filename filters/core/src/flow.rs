@@ -11,6 +11,8 @@ pub enum Flow {
     HoldForBody,
     /// Wait for the answer of the call that was sent in this phase with `World::call`.
     HoldForCall,
+    /// Wait, and ask again (`Policy::on_wake`) after every background reply and every tick.
+    HoldForWake,
     /// Answer the client now; the upstream sees nothing.
     Reply(Box<LocalReply>),
 }

@@ -60,6 +60,8 @@ impl fmt::Display for HeaderName {
 pub enum HeaderOp {
     /// Replace all values of the name by this one.
     Set(HeaderName, Vec<u8>),
+    /// Add a line beside those of the same name.
+    Append(HeaderName, Vec<u8>),
     /// Remove all values of the name.
     Remove(HeaderName),
 }
@@ -69,7 +71,7 @@ impl HeaderOp {
     #[must_use]
     pub fn name(&self) -> &HeaderName {
         match self {
-            Self::Set(name, _) | Self::Remove(name) => name,
+            Self::Set(name, _) | Self::Append(name, _) | Self::Remove(name) => name,
         }
     }
 }
@@ -94,10 +96,28 @@ struct Entry {
 }
 
 /// A change, its new value among the bytes of the map: most requests set several headers, and an
-/// allocation for each would cost more than the setting. `None`: removed.
+/// allocation for each would cost more than the setting.
 struct Change {
     name: HeaderName,
-    value: Option<Span>,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Set(Span),
+    Append(Span),
+    Remove,
+}
+
+/// What a change does to a header, as [`Headers::drain_changes`] shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderChange<'a> {
+    /// Replace all values by this one.
+    Set(&'a [u8]),
+    /// Add a line.
+    Append(&'a [u8]),
+    /// Remove all values.
+    Remove,
 }
 
 /// See the module. Lookups take lower-case names.
@@ -236,6 +256,20 @@ impl Headers {
             self.bytes.reserve(ROOM_BYTES);
         }
         self.forget(name.as_str());
+        let value = self.add(name, value.as_ref());
+        self.record(name, Kind::Set(value));
+    }
+
+    /// Adds a line besides those that are there (`set-cookie`); values are cleaned as by [`Headers::set`].
+    pub fn append(&mut self, name: &HeaderName, value: impl AsRef<[u8]>) {
+        let value = self.add(name, value.as_ref());
+        self.changes.push(Change {
+            name: name.clone(),
+            kind: Kind::Append(value),
+        });
+    }
+
+    fn add(&mut self, name: &HeaderName, value: &[u8]) -> Span {
         let start = self.bytes.len();
         let clean = |b: &u8| {
             if matches!(b, b'\r' | b'\n' | 0) {
@@ -244,17 +278,14 @@ impl Headers {
                 *b
             }
         };
-        self.bytes.extend(value.as_ref().iter().map(clean));
+        self.bytes.extend(value.iter().map(clean));
         let value = Span {
             start,
-            len: value.as_ref().len(),
+            len: value.len(),
         };
-        let name_span = self.append(name.as_str().as_bytes());
-        self.entries.push(Entry {
-            name: name_span,
-            value,
-        });
-        self.record(name, Some(value));
+        let name = self.keep(name.as_str().as_bytes());
+        self.entries.push(Entry { name, value });
+        value
     }
 
     /// Removes all values of the name; does nothing (and costs nothing) when there is none.
@@ -264,24 +295,30 @@ impl Headers {
             return false;
         }
         self.forget(name.as_str());
-        self.record(name, None);
+        self.record(name, Kind::Remove);
         true
     }
 
-    /// Shows the changes since the last call, for the proxy: the new value, or `None` for a removed header.
-    pub fn drain_changes(&mut self, mut show: impl FnMut(&HeaderName, Option<&[u8]>)) {
+    /// Shows the changes since the last call, in order, for the proxy.
+    pub fn drain_changes(&mut self, mut show: impl FnMut(&HeaderName, HeaderChange<'_>)) {
         for change in std::mem::take(&mut self.changes) {
-            show(&change.name, change.value.map(|span| self.slice(span)));
+            let kind = match change.kind {
+                Kind::Set(span) => HeaderChange::Set(self.slice(span)),
+                Kind::Append(span) => HeaderChange::Append(self.slice(span)),
+                Kind::Remove => HeaderChange::Remove,
+            };
+            show(&change.name, kind);
         }
     }
 
     /// The changes since the last call, as values of their own.
     pub fn take_ops(&mut self) -> Vec<HeaderOp> {
         let mut ops = Vec::new();
-        self.drain_changes(|name, value| {
-            ops.push(match value {
-                Some(value) => HeaderOp::Set(name.clone(), value.to_vec()),
-                None => HeaderOp::Remove(name.clone()),
+        self.drain_changes(|name, change| {
+            ops.push(match change {
+                HeaderChange::Set(value) => HeaderOp::Set(name.clone(), value.to_vec()),
+                HeaderChange::Append(value) => HeaderOp::Append(name.clone(), value.to_vec()),
+                HeaderChange::Remove => HeaderOp::Remove(name.clone()),
             });
         });
         ops
@@ -293,11 +330,11 @@ impl Headers {
         !self.changes.is_empty()
     }
 
-    fn record(&mut self, name: &HeaderName, value: Option<Span>) {
+    fn record(&mut self, name: &HeaderName, kind: Kind) {
         self.changes.retain(|c| c.name != *name);
         self.changes.push(Change {
             name: name.clone(),
-            value,
+            kind,
         });
     }
 
@@ -307,12 +344,12 @@ impl Headers {
     }
 
     fn push(&mut self, name: &[u8], value: &[u8]) {
-        let name = self.append(name);
-        let value = self.append(value);
+        let name = self.keep(name);
+        let value = self.keep(value);
         self.entries.push(Entry { name, value });
     }
 
-    fn append(&mut self, bytes: &[u8]) -> Span {
+    fn keep(&mut self, bytes: &[u8]) -> Span {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
         Span {

@@ -2,13 +2,13 @@
 
 use crate::exchange::Exchange;
 use crate::flow::{Flow, ResponseFlow, ResponseRead};
-use crate::world::{CallAnswer, World};
+use crate::world::{CallAnswer, CallId, CallReply, World};
 
 /// A compiled configuration that decides about exchanges. `Stream` is what it remembers of one.
 ///
 /// For one exchange the methods are called in this order: `prepare`; `on_request_headers`; as long as the answer is
-/// `HoldForBody`, `on_request_body`; after `HoldForCall`, `on_call` (which may hold again); later
-/// `on_response_headers`, `on_response_body`; at last `on_log`, always once, also when the client went away in between.
+/// `HoldForBody`, `on_request_body`; after `HoldForCall`, `on_call`, and as long as the answer is `HoldForWake`,
+/// `on_wake` (both may hold in another way again); later `on_response_headers`, `on_response_body`; at last `on_log`, always once, also when the client went away in between.
 pub trait Policy {
     /// What the policy remembers of one exchange.
     type Stream: Default;
@@ -52,6 +52,17 @@ pub trait Policy {
         Flow::Continue
     }
 
+    /// A background reply or a tick has come while the request was held by `HoldForWake`: look again.
+    /// Comes at least every 10 ms, until something else is answered.
+    fn on_wake(
+        &self,
+        _stream: &mut Self::Stream,
+        _exchange: &mut Exchange,
+        _world: &dyn World,
+    ) -> Flow {
+        Flow::Continue
+    }
+
     /// What of the answer must be filled in for this exchange (all headers cost about 1 us, the status
     /// half of it).
     fn reads_response(&self, _stream: &Self::Stream) -> ResponseRead {
@@ -70,7 +81,8 @@ pub trait Policy {
         ResponseFlow::Continue
     }
 
-    /// A new piece of the answer, after `Observe` or `Hold`. Headers can be changed only while held.
+    /// A new piece of the answer, after `Observe` or `Hold`. Headers can be changed only while held;
+    /// trailers (`exchange.response_trailers`) are there, and can be changed, with `end`.
     fn on_response_body(
         &self,
         _stream: &mut Self::Stream,
@@ -95,8 +107,17 @@ pub trait Policy {
     /// The exchange is over, whatever way: settle, count, publish for the access log.
     fn on_log(&self, _stream: &mut Self::Stream, _exchange: &mut Exchange, _world: &dyn World) {}
 
-    /// Called in every worker a few times a second.
+    /// Called in every worker, and in the main thread, which never sees a request: every 250 ms, and
+    /// every 10 ms while a request is held by `HoldForWake`.
     fn on_tick(&self, _world: &dyn World) {}
+
+    /// The reply to a call sent with `World::call_in_background`, by whichever policy of the chain: one
+    /// that does not know the id leaves it alone.
+    fn on_background_reply(&self, _world: &dyn World, _id: CallId, _reply: &dyn CallReply) {}
+
+    /// The last call of all: the configuration was replaced and its last exchange is over, or the VM ends.
+    /// What must not be lost is written now. Not called when a VM is killed.
+    fn on_stop(&self, _world: &dyn World) {}
 }
 
 /// A policy that is not configured lets everything pass.
@@ -154,6 +175,13 @@ impl<P: Policy> Policy for Option<P> {
         }
     }
 
+    fn on_wake(&self, stream: &mut P::Stream, exchange: &mut Exchange, world: &dyn World) -> Flow {
+        match self {
+            Some(policy) => policy.on_wake(stream, exchange, world),
+            None => Flow::Continue,
+        }
+    }
+
     fn reads_response(&self, stream: &P::Stream) -> ResponseRead {
         self.as_ref()
             .map(|p| p.reads_response(stream))
@@ -207,6 +235,18 @@ impl<P: Policy> Policy for Option<P> {
     fn on_tick(&self, world: &dyn World) {
         if let Some(policy) = self {
             policy.on_tick(world);
+        }
+    }
+
+    fn on_background_reply(&self, world: &dyn World, id: CallId, reply: &dyn CallReply) {
+        if let Some(policy) = self {
+            policy.on_background_reply(world, id, reply);
+        }
+    }
+
+    fn on_stop(&self, world: &dyn World) {
+        if let Some(policy) = self {
+            policy.on_stop(world);
         }
     }
 }

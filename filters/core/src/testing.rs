@@ -5,7 +5,8 @@
 use crate::metrics::{MetricId, Metrics};
 use crate::time::{Duration, UnixNanos};
 use crate::world::{
-    Attribute, Call, CallRefused, Conflict, Expect, Level, Meter, Store, Version, World,
+    Attribute, Call, CallId, CallRefused, CallReply, Conflict, Expect, Level, Meter, Outcome,
+    Store, Version, World,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -21,6 +22,8 @@ pub struct TestWorld {
     numbers: RefCell<BTreeMap<usize, u64>>,
     attributes: RefCell<Vec<(Attribute, Vec<u8>)>>,
     calls: RefCell<Vec<Call>>,
+    background: RefCell<Vec<(CallId, Call)>>,
+    sent: Cell<u64>,
     logs: RefCell<Vec<(Level, String)>>,
     seed: Cell<u64>,
     /// The next this many writes fail as if another worker had been faster.
@@ -82,6 +85,11 @@ impl TestWorld {
     /// The calls sent since the last call of this method.
     pub fn take_calls(&self) -> Vec<Call> {
         self.calls.take()
+    }
+
+    /// The background calls sent since the last call of this method.
+    pub fn take_background(&self) -> Vec<(CallId, Call)> {
+        self.background.take()
     }
 
     /// The log lines since the last call of this method.
@@ -163,6 +171,13 @@ impl World for TestWorld {
         Ok(())
     }
 
+    fn call_in_background(&self, call: Call) -> CallId {
+        self.sent.set(self.sent.get().saturating_add(1));
+        let id = CallId(self.sent.get());
+        self.background.borrow_mut().push((id, call));
+        id
+    }
+
     fn attribute(&self, attribute: Attribute) -> Option<Vec<u8>> {
         let all = self.attributes.borrow();
         all.iter()
@@ -182,5 +197,47 @@ impl World for TestWorld {
 
     fn log(&self, level: Level, message: fmt::Arguments<'_>) {
         self.logs.borrow_mut().push((level, message.to_string()));
+    }
+}
+
+/// A reply to a background call, from plain data.
+#[derive(Clone, Debug)]
+pub struct TestReply {
+    /// How the call ended.
+    pub outcome: Outcome,
+    /// Headers, names lower-case.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// Body or gRPC message.
+    pub body: Vec<u8>,
+}
+
+impl TestReply {
+    /// One without headers.
+    #[must_use]
+    pub fn new(outcome: Outcome, body: impl Into<Vec<u8>>) -> Self {
+        Self {
+            outcome,
+            headers: Vec::new(),
+            body: body.into(),
+        }
+    }
+}
+
+impl CallReply for TestReply {
+    fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    fn header(&self, name: &str) -> Option<Vec<u8>> {
+        let found = self.headers.iter().find(|(n, _)| n == name);
+        found.map(|(_, value)| value.clone())
+    }
+
+    fn size(&self) -> usize {
+        self.body.len()
+    }
+
+    fn read(&self, offset: usize, len: usize) -> Vec<u8> {
+        crate::drive::Body::read(self.body.as_slice(), offset, len)
     }
 }

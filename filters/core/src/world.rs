@@ -101,6 +101,33 @@ pub enum CallAnswer {
     },
 }
 
+/// Names a call that belongs to no exchange; unique within a configuration of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(pub u64);
+
+/// How a background call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The proxy did not send it: unknown cluster, or a malformed request.
+    Refused,
+    /// gRPC: the status code (0 is OK; a timeout arrives as 14).
+    Grpc(u32),
+    /// HTTP: the status (a timeout arrives as 504, no connection as 503; 0 if there was none).
+    Http(u16),
+}
+
+/// The reply to a background call. It lies in the proxy and can be read during the callback only.
+pub trait CallReply {
+    /// How the call ended.
+    fn outcome(&self) -> Outcome;
+    /// The first value of a header, by its lower-case name. gRPC: always `None`.
+    fn header(&self, name: &str) -> Option<Vec<u8>>;
+    /// Bytes of the body, or of the gRPC message.
+    fn size(&self) -> usize;
+    /// Up to `len` bytes of it from `offset` on, so that a large one need never be copied as a whole.
+    fn read(&self, offset: usize, len: usize) -> Vec<u8>;
+}
+
 /// Things the proxy knows about the exchange; each question costs about 0.7 us, so ask once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attribute {
@@ -140,8 +167,14 @@ pub trait World: Store + Meter {
     /// `Flow::HoldForCall`; at most one call of an exchange is under way at a time.
     ///
     /// # Errors
-    /// [`CallRefused`]: nothing was sent and nothing will arrive.
+    /// [`CallRefused`]: nothing was sent and nothing will arrive. Always so in `on_wake`, `on_tick` and
+    /// `on_background_reply`, which run outside of the exchange's own callbacks.
     fn call(&self, call: &Call) -> Result<(), CallRefused>;
+
+    /// Sends a call that belongs to no exchange, from wherever: at once from `on_tick` and
+    /// `on_background_reply`, else within about a millisecond. `Policy::on_background_reply` of the same
+    /// configuration gets the reply, also [`Outcome::Refused`]; none comes after `Policy::on_stop`.
+    fn call_in_background(&self, call: Call) -> CallId;
 
     /// What the proxy knows about this exchange. Numbers come as decimal text.
     fn attribute(&self, attribute: Attribute) -> Option<Vec<u8>>;

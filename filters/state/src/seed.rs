@@ -100,6 +100,12 @@ mod tests {
             ) -> Result<(), tollgate_core::world::CallRefused> {
                 self.0.call(call)
             }
+            fn call_in_background(
+                &self,
+                call: tollgate_core::world::Call,
+            ) -> tollgate_core::world::CallId {
+                self.0.call_in_background(call)
+            }
             fn attribute(&self, a: tollgate_core::world::Attribute) -> Option<Vec<u8>> {
                 self.0.attribute(a)
             }

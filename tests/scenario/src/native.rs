@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use tollgate_core::config::{self, Report};
 use tollgate_core::drive::{Drive, ResponseStep, Step};
+use tollgate_core::headers::HeaderOp;
 use tollgate_core::metrics::MetricKind;
-use tollgate_core::testing::TestWorld;
+use tollgate_core::testing::{TestReply, TestWorld};
 use tollgate_core::time::UnixNanos;
-use tollgate_core::world::{Attribute, Call, CallAnswer, Level};
+use tollgate_core::world::{Attribute, Call, CallAnswer, CallId, Level, Outcome};
 use tollgate_core::{Exchange, Headers, LocalReply, Metrics, Policy, ResponseRead};
 use tollgate_gateway::{Chain, Gateway};
 
@@ -86,6 +87,7 @@ impl Native {
         let mut state: BTreeMap<&'static str, Vec<u8>> = BTreeMap::new();
         let mut sides: Vec<Side<'_>> = Vec::new();
         let mut reply = None;
+        let mut new_body = None;
         for plugin in &self.plugins {
             plugin.world.clear_attributes();
             plugin
@@ -112,6 +114,7 @@ impl Native {
                 .iter()
                 .map(|(n, v)| (n.to_vec(), v.to_vec()))
                 .collect();
+            new_body = side.exchange.new_body.take().or(new_body);
             publish(&mut side.exchange, &mut state);
             sides.push(side);
             match step {
@@ -132,7 +135,10 @@ impl Native {
             }
             None if request.abort => return Ok(self.end(sides, seen, state)),
             None => {
-                let upstream = upstream_request(request, &lines);
+                let mut upstream = upstream_request(request, &lines);
+                if let Some(body) = new_body {
+                    upstream.body = body;
+                }
                 seen.upstream_bytes = 1;
                 seen.upstream.push(upstream);
                 seen.details = Some(b"via_upstream".to_vec());
@@ -204,6 +210,11 @@ impl Native {
         seen: &mut Observed,
     ) -> Result<Step, Broken> {
         for _ in 0..16 {
+            self.background(plugin)?;
+            if step == Step::Hold && drive.waits_for_wake() {
+                step = drive.wake(&plugin.gateway.chain, exchange, &plugin.world, body);
+                continue;
+            }
             let calls = plugin.world.take_calls();
             let Some(call) = calls.first().filter(|_| step == Step::Hold) else {
                 return Ok(step);
@@ -232,7 +243,49 @@ impl Native {
                 body,
             );
         }
-        Err("more than 16 calls for one request".to_owned())
+        Err("more than 16 calls and wake-ups for one request".to_owned())
+    }
+
+    /// Answers background calls, as a proxy does between callbacks.
+    fn background(&self, plugin: &Plugin) -> Result<(), Broken> {
+        for _ in 0..16 {
+            let sent = plugin.world.take_background();
+            if sent.is_empty() {
+                return Ok(());
+            }
+            for (id, call) in sent {
+                self.answer_background(plugin, id, &call)?;
+            }
+        }
+        Err("background calls without end".to_owned())
+    }
+
+    fn answer_background(&self, plugin: &Plugin, id: CallId, call: &Call) -> Result<(), Broken> {
+        let Call::Http { cluster, .. } = call else {
+            return Err(
+                "no gRPC service natively: the scenario is for `engines: [envoy]`".to_owned(),
+            );
+        };
+        let reply = match cluster.as_str() {
+            "stable" | "canary" => {
+                let answer = self.call.clone().unwrap_or_default();
+                TestReply {
+                    outcome: Outcome::Http(answer.status),
+                    headers: model::lines(&answer.headers)
+                        .into_iter()
+                        .map(|(n, v)| (String::from_utf8_lossy(&n).to_ascii_lowercase(), v))
+                        .collect(),
+                    body: model::whole(&answer.body),
+                }
+            }
+            "dead" => TestReply::new(Outcome::Http(503), ""),
+            _ => TestReply::new(Outcome::Refused, ""),
+        };
+        plugin
+            .gateway
+            .chain
+            .on_background_reply(&plugin.world, id, &reply);
+        Ok(())
     }
 
     /// `source.address` as Envoy has it with `use_remote_address: true`.
@@ -327,11 +380,19 @@ fn response(
     let mut change = |exchange: &mut Exchange, held: bool, first: bool| {
         let ops = exchange.response.take_ops();
         if held || first {
-            apply(reply, ops);
+            apply(&mut reply.headers, ops);
         }
     };
     change(exchange, held, true);
     let mut buffer = Vec::new();
+    if drive.watches_response() {
+        exchange.response_trailers = Headers::from_pairs(
+            reply
+                .trailers
+                .iter()
+                .map(|(n, v)| (String::from_utf8_lossy(n).into_owned(), v)),
+        );
+    }
     let last = chunks.len();
     for (i, chunk) in chunks
         .iter()
@@ -357,6 +418,7 @@ fn response(
         change(exchange, held, false);
         held &= step == ResponseStep::Hold;
     }
+    apply(&mut reply.trailers, exchange.response_trailers.take_ops());
     publish(exchange, state);
 }
 
@@ -369,13 +431,14 @@ fn reply_complete(answer: &Answer, local: bool) -> bool {
             .any(|chunk| matches!(chunk, Chunk::Cut { .. }))
 }
 
-fn apply(reply: &mut Reply, ops: Vec<tollgate_core::headers::HeaderOp>) {
-    use tollgate_core::headers::HeaderOp;
+fn apply(lines: &mut Lines, ops: Vec<HeaderOp>) {
     for op in ops {
         let name = op.name().as_str().as_bytes().to_vec();
-        reply.headers.retain(|(n, _)| *n != name);
-        if let HeaderOp::Set(_, value) = op {
-            reply.headers.push((name, value));
+        if !matches!(op, HeaderOp::Append(..)) {
+            lines.retain(|(n, _)| *n != name);
+        }
+        if let HeaderOp::Set(_, value) | HeaderOp::Append(_, value) = op {
+            lines.push((name, value));
         }
     }
 }
@@ -611,6 +674,8 @@ impl Engine for Native {
         }
         for plugin in &self.plugins {
             plugin.gateway.chain.on_tick(&plugin.world);
+            // An error is one of the next exchange's, too.
+            let _ = self.background(plugin);
         }
         true
     }

@@ -5,7 +5,9 @@ use std::cell::Cell;
 use std::fmt;
 use tollgate_core::metrics::MetricId;
 use tollgate_core::testing::TestWorld;
-use tollgate_core::world::{Attribute, Call, CallRefused, Conflict, Expect, Meter, Store, Version};
+use tollgate_core::world::{
+    Attribute, Call, CallId, CallRefused, Conflict, Expect, Meter, Store, Version,
+};
 use tollgate_core::{Metrics, UnixNanos};
 use tollgate_state::budget::Tag;
 use tollgate_state::window::{Period, Window, Zone};
@@ -70,6 +72,9 @@ impl World for Raced {
     }
     fn call(&self, call: &Call) -> Result<(), CallRefused> {
         self.world.call(call)
+    }
+    fn call_in_background(&self, call: Call) -> CallId {
+        self.world.call_in_background(call)
     }
     fn attribute(&self, attribute: Attribute) -> Option<Vec<u8>> {
         self.world.attribute(attribute)
