@@ -36,13 +36,14 @@ class Envoy:
         path = pathlib.Path(directory) / "envoy.json"
         path.write_text(json.dumps(bootstrap))
         self.log = open(pathlib.Path(directory) / "envoy.log", "w+")
-        pin = ["taskset", "-c", str(cpu)] if os.cpu_count() > 1 else []
         self.process = subprocess.Popen(
-            [*pin, binary, "-c", str(path), "--concurrency", "1", "--log-level", "error",
-             "--disable-hot-restart"],
+            self.command(binary, path, cpu),
             stdout=self.log, stderr=subprocess.STDOUT, cwd=ROOT, env={**os.environ, **variants.ENV})
         self.wait_ready()
-        self.schedstat = self.worker_schedstat()
+
+    def command(self, binary, path, cpu):
+        pin = ["taskset", "-c", str(cpu)] if os.cpu_count() > 1 else []
+        return [*pin, binary, "-c", str(path), "--concurrency", "1", "--log-level", "error", "--disable-hot-restart"]
 
     def wait_ready(self):
         for _ in range(600):
@@ -72,7 +73,7 @@ class Envoy:
         self.fail("no worker thread found")
 
     def cpu_ns(self):
-        return int(self.schedstat.read_text().split()[0])
+        return int(self.worker_schedstat().read_text().split()[0])
 
     def answered(self, name):
         """(answers with 200, all answers)"""
@@ -82,7 +83,7 @@ class Envoy:
 
     def stop(self):
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(60)
 
 
 def load(envoy, name, seconds, cpu):

@@ -14,8 +14,8 @@ REQUEST_HEADERS = [f"x-api-key: {KEY}", "x-user-id: user-4711", "accept: applica
 TITLES = {
     "none": "no filter",
     "empty": "empty Wasm filter, all callbacks exported",
-    "native": "Envoy's own api_key_auth + local_ratelimit (two of the five jobs)",
-    "lua": "Lua: variant by header, flat cost header (what it can of two more jobs)",
+    "native": "Envoy's own api_key_auth + local_ratelimit, a filter for each bucket (two of the five jobs)",
+    "lua": "Lua: variant by the same hash, cost, daily budget of the worker, log fields (what it can of two more jobs)",
     "native_lua": "native + Lua",
     "key_auth": "key-auth",
     "webhook": "webhook-signature (no rule matches)",
@@ -26,21 +26,7 @@ TITLES = {
     "gateway": "**gateway, all five active**",
 }
 
-LUA = """
-local seen = 0
-function envoy_on_request(handle)
-  local headers = handle:headers()
-  headers:remove("x-variant")
-  local user = headers:get("x-user-id") or ""
-  local sum = 0
-  for i = 1, #user do sum = (sum * 31 + string.byte(user, i)) % 10000 end
-  headers:add("x-variant", sum < 500 and "canary" or "stable")
-end
-function envoy_on_response(handle)
-  seen = seen + 1
-  handle:headers():add("x-request-cost", "0.0001")
-end
-"""
+LUA = (ROOT / "benches" / "envoy" / "jobs.lua").read_text()
 
 
 def free_port():
@@ -71,7 +57,7 @@ def all_filters():
     alone["rate_limit"]["limits"][0]["key"] = [{"header": "x-user-id"}]
     del alone["cost"]["budgets"]
     singles = {name: wasm(name.replace("_", "-"), alone[name], f"single-{name}") for name in alone}
-    native = [api_key_auth(), local_ratelimit()]
+    native = [api_key_auth(), local_ratelimit("60s"), local_ratelimit("3600s")]
     lua = [{"name": "lua", "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
         "default_source_code": {"inline_string": LUA}}}]
@@ -89,6 +75,11 @@ def all_filters():
         "five": [wasm(name.replace("_", "-"), config[name], f"five-{name}") for name in config],
         "gateway": [wasm("gateway", config, "gateway")],
     }
+
+
+def module(name):
+    """The file of a variant with one Wasm filter."""
+    return ROOT / "dist" / f"{ {'webhook': 'webhook-signature'}.get(name, name).replace('_', '-')}.wasm"
 
 
 def wasm(root_id, config, name):
@@ -116,18 +107,18 @@ def api_key_auth():
         "forwarding": {"header": "x-consumer-id", "hide_credentials": True}}}
 
 
-def local_ratelimit():
+def local_ratelimit(fill_interval):
     full = {"numerator": 100, "denominator": "HUNDRED"}
     return {"name": "local_ratelimit", "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
         "stat_prefix": "bench", "enable_x_ratelimit_headers": "DRAFT_VERSION_03",
-        "token_bucket": {"max_tokens": 100000000, "tokens_per_fill": 100000000, "fill_interval": "1s"},
+        "token_bucket": {"max_tokens": 1000000000, "tokens_per_fill": 1000000000, "fill_interval": fill_interval},
         "filter_enabled": {"default_value": full}, "filter_enforced": {"default_value": full},
         "max_dynamic_descriptors": 1000,
         "rate_limits": [{"actions": [{"request_headers": {
             "header_name": "x-consumer-id", "descriptor_key": "consumer"}}]}],
         "descriptors": [{"entries": [{"key": "consumer"}], "token_bucket": {
-            "max_tokens": 10000000, "tokens_per_fill": 10000000, "fill_interval": "1s"}}]}}
+            "max_tokens": 1000000000, "tokens_per_fill": 1000000000, "fill_interval": fill_interval}}]}}
 
 
 def address(port):

@@ -1,0 +1,114 @@
+#!/usr/bin/env python3
+"""Instructions per request of the filters in a real Envoy, counted by valgrind's callgrind: figures that do not depend on
+what else the machine is doing, so that a change of 1 % can be seen.
+
+They are user-space instructions, not time (`cpu.py` measures that): cache misses and the kernel are not in them. Use
+them to see what a change did and where the instructions go.
+
+    python3 benches/envoy/instructions.py --envoy PATH [--only none,empty,gateway] [--functions gateway]
+"""
+
+import argparse
+import pathlib
+import re
+import socket
+import subprocess
+import tempfile
+import time
+
+import callgrind
+import variants
+from cpu import Envoy
+
+WARM, COUNTED = 300, 200
+
+
+class Counted(Envoy):
+    """An Envoy under callgrind; it counts only while told to."""
+
+    def __init__(self, binary, directory, chosen):
+        self.directory = pathlib.Path(directory)
+        super().__init__(binary, directory, chosen, None)
+
+    def command(self, binary, path, _):
+        return ["valgrind", "--tool=callgrind", "--instr-atstart=no", "--smc-check=all-non-file",
+                f"--callgrind-out-file={self.directory}/out", binary, "-c", str(path), "--concurrency", "1",
+                "--log-level", "error", "--disable-hot-restart"]
+
+    def control(self, *arguments):
+        subprocess.run(["callgrind_control", *arguments, str(self.process.pid)], check=True,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def count(self, name):
+        """The profile of COUNTED requests."""
+        send(self.ports[name], WARM)
+        before = set(self.directory.glob("out.*"))
+        self.control("--instr=on")
+        self.control("--zero")
+        send(self.ports[name], COUNTED)
+        self.control("--dump")
+        for _ in range(100):
+            new = set(self.directory.glob("out.*")) - before
+            if new:
+                break
+            time.sleep(0.1)
+        self.control("--instr=off")
+        return callgrind.Profile(new.pop())
+
+
+def send(port, times):
+    lines = [f"GET {variants.PATH} HTTP/1.1", "host: api.example.com", *variants.REQUEST_HEADERS, "", ""]
+    request = "\r\n".join(lines).encode()
+    with socket.create_connection(("127.0.0.1", port), timeout=120) as connection:
+        for _ in range(times):
+            connection.sendall(request)
+            answer = b""
+            while b"\r\n\r\n" not in answer:
+                answer += connection.recv(65536)
+            head, body = answer.split(b"\r\n\r\n", 1)
+            assert head.startswith(b"HTTP/1.1 200"), head
+            length = int(re.search(rb"content-length: (\d+)", head)[1])
+            while len(body) < length:
+                body += connection.recv(65536)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--envoy", required=True)
+    parser.add_argument("--only", help="variants, joined by commas (none and empty are always there)")
+    parser.add_argument("--functions", help="also the functions of this variant's module that execute the most")
+    arguments = parser.parse_args()
+    chosen = list(variants.TITLES)
+    if arguments.only:
+        wanted = {"none", "empty", *arguments.only.split(",")}
+        chosen = [name for name in chosen if name in wanted]
+    with tempfile.TemporaryDirectory(prefix="tollgate-bench-") as directory:
+        envoy = Counted(arguments.envoy, directory, chosen)
+        profiles = {name: envoy.count(name) for name in chosen}
+        envoy.stop()
+        report(chosen, profiles)
+        if arguments.functions:
+            functions(profiles[arguments.functions], variants.module(arguments.functions))
+
+
+def report(chosen, profiles):
+    total = {name: profile.total() / COUNTED for name, profile in profiles.items()}
+    empty = total["empty"] - total["none"]
+    print(f"No filter: {total['none']:,.0f} instructions a request.\n")
+    print("| variant | instructions a request over no filter | x empty filter | in WebAssembly | hostcalls |")
+    print("|---|---|---|---|---|")
+    for name in chosen[1:]:
+        over = total[name] - total["none"]
+        inside, calls = profiles[name].in_jit() / COUNTED, profiles[name].calls_out_of_jit() / COUNTED
+        print(f"| {variants.TITLES[name]} | {over:,.0f} | {over / empty:.1f} | {inside:,.0f} | {calls:.1f} |")
+
+
+def functions(profile, module):
+    print("\ninstructions and calls a request, by function:")
+    rows = profile.wasm_functions(pathlib.Path(module))
+    for name, (instructions, calls) in sorted(rows.items(), key=lambda row: -row[1][0])[:40]:
+        print(f"{instructions / COUNTED:8.0f} {calls / COUNTED:6.1f}  {name}")
+
+
+if __name__ == "__main__":
+    main()
