@@ -7,14 +7,17 @@
 //! | [`background`] | calls that belong to no exchange |
 //! | [`root`] | one plugin in one VM: configurations come and go |
 //! | [`running`] | a configuration at work: ticks, background calls, waking |
-//! | [`stream`] | one HTTP exchange: callbacks in, actions out |
+//! | [`callbacks`] | one HTTP exchange, as the SDK calls it |
+//! | [`stream`], [`response`] | its state, its two halves: events in, actions out |
 //! | [`watch`] | answers exchanges that the proxy cannot hold |
 //!
 //! See `docs/how-it-runs.md` for VMs, workers and phases.
 
 mod abi;
 mod background;
+mod callbacks;
 mod proxy;
+mod response;
 mod root;
 mod running;
 mod stream;

@@ -2,9 +2,9 @@
 
 use crate::abi::{self, Buffer};
 use crate::background::{Kind, Reply};
+use crate::callbacks::StreamContext;
 use crate::proxy::Proxy;
 use crate::running::Running;
-use crate::stream::StreamContext;
 use crate::watch::Watch;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, ContextType};

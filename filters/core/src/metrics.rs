@@ -4,6 +4,8 @@
 //! labels: `tollgate_decisions_totalconsumer=.=acme;.;reason=.=quota;.;`. A proxy never forgets a
 //! metric, so label values come from configuration or from fixed lists, never from a request.
 
+use std::collections::BTreeMap;
+
 /// A registered metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MetricId(u32);
@@ -17,7 +19,7 @@ impl MetricId {
 }
 
 /// What kind of number it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MetricKind {
     /// Only goes up.
     Counter,
@@ -51,6 +53,8 @@ impl Metric {
 #[derive(Debug, Default)]
 pub struct Metrics {
     all: Vec<Metric>,
+    /// By kind and the proxy's name: large key sets register thousands.
+    known: BTreeMap<(MetricKind, String), MetricId>,
 }
 
 impl Metrics {
@@ -88,23 +92,20 @@ impl Metrics {
 
     fn register(&mut self, kind: MetricKind, name: &str, labels: &[(&str, &str)]) -> MetricId {
         let stat = stat_name(name, labels);
-        let known = |m: &Metric| m.kind == kind && m.stat == stat;
-        let at = match self.all.iter().position(known) {
-            Some(at) => at,
-            None => {
-                self.all.push(Metric {
-                    kind,
-                    name: name.to_owned(),
-                    labels: labels
-                        .iter()
-                        .map(|(l, v)| ((*l).to_owned(), (*v).to_owned()))
-                        .collect(),
-                    stat,
-                });
-                self.all.len().saturating_sub(1)
-            }
-        };
-        MetricId(u32::try_from(at).unwrap_or(u32::MAX))
+        let next = MetricId(u32::try_from(self.all.len()).unwrap_or(u32::MAX));
+        let id = *self.known.entry((kind, stat.clone())).or_insert(next);
+        if id == next {
+            self.all.push(Metric {
+                kind,
+                name: name.to_owned(),
+                labels: labels
+                    .iter()
+                    .map(|(l, v)| ((*l).to_owned(), (*v).to_owned()))
+                    .collect(),
+                stat,
+            });
+        }
+        id
     }
 }
 
