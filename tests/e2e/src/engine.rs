@@ -370,8 +370,9 @@ impl Engine for EnvoyEngine {
                 .iter()
                 .filter_map(|key| Some((key.clone(), text(&line["state"][key])?)))
                 .collect();
-        } else if request.abort {
-            // No line to wait for: give Envoy the time to notice that the client is gone.
+        }
+        if request.abort {
+            // Envoy may have to notice that the client is gone, the upstream to read what was sent on before.
             sleep(Duration::from_millis(50));
         }
         self.upstreams.observe(&mut observed);
