@@ -72,6 +72,11 @@ end
 function envoy_on_response(handle)
   local headers = handle:headers()
   local log = handle:streamInfo():dynamicMetadata():get("bench")
-  headers:replace("x-request-cost", "0.0001")
-  headers:replace("x-budget-remaining", string.format("%.4f", DAILY - (spent[log and log.consumer or ""] or 0)))
+  local consumer, cost = log and log.consumer or "", "0.0001"
+  -- Failed answers are free, as they are by default in the gateway.
+  if tonumber(headers:get(":status")) >= 400 and spent[consumer] then
+    spent[consumer], cost = spent[consumer] - PRICE, "0"
+  end
+  headers:replace("x-request-cost", cost)
+  headers:replace("x-budget-remaining", string.format("%.4f", DAILY - (spent[consumer] or 0)))
 end
