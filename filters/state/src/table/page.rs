@@ -11,7 +11,7 @@ const PARTS: u8 = 16;
 pub(super) const LEAST_BYTES: usize = HEADER + 9 + MAX_BUCKETS * 12;
 
 /// A page being read or changed in the buffer that is then stored.
-pub(super) struct Page<'a> {
+pub(crate) struct Page<'a> {
     bytes: &'a mut Vec<u8>,
     scratch: &'a RefCell<Vec<u8>>,
     limit: usize,
@@ -56,11 +56,11 @@ impl<'a> Page<'a> {
         page
     }
 
-    pub(super) fn discarded(&self) -> bool {
+    pub(crate) fn discarded(&self) -> bool {
         self.discarded
     }
 
-    pub(super) fn floor(&self) -> u64 {
+    pub(crate) fn floor(&self) -> u64 {
         u64_at(self.bytes, 8).unwrap_or(0)
     }
 
@@ -75,7 +75,7 @@ impl<'a> Page<'a> {
     }
 
     /// The times of a record. One of the same tag with another shape is another limit's.
-    pub(super) fn find(&self, tag: u64, n: usize, parts: bool) -> Option<[Tat; MAX_BUCKETS]> {
+    pub(crate) fn find(&self, tag: u64, n: usize, parts: bool) -> Option<[Tat; MAX_BUCKETS]> {
         let shape = shape(n, parts);
         self.records()
             .find(|r| r.tag == tag && r.shape == shape)
@@ -83,7 +83,7 @@ impl<'a> Page<'a> {
     }
 
     /// Writes a record, makes room if it is new. Returns whether one was forgotten for it that was still needed.
-    pub(super) fn put(&mut self, tag: u64, tats: &[Tat], parts: bool, now: u64) -> bool {
+    pub(crate) fn put(&mut self, tag: u64, tats: &[Tat], parts: bool, now: u64) -> bool {
         let shape = shape(tats.len(), parts);
         let mut record = [0; LEAST_BYTES];
         let len = encode(&mut record, tag, shape, tats);
