@@ -25,6 +25,7 @@ mod slots;
 
 use crate::cas::{Change, Contended};
 use crate::gcra::{Bucket, MAX_BUCKETS, Tat, Verdict};
+use crate::table::page::Page;
 use crate::table::{Answer, Events, Place, Readings, Source, Table};
 use slots::{Slot, State};
 use std::cell::RefCell;
@@ -145,6 +146,28 @@ impl Leases {
         result
     }
 
+    /// What [`Leases::take`] would say; takes nothing.
+    #[must_use]
+    pub fn look<S: Store + ?Sized>(
+        &self,
+        table: &Table,
+        store: &S,
+        place: Place,
+        buckets: &[Bucket],
+        charge: Charge<'_>,
+        now: u64,
+    ) -> Option<Answer> {
+        let mut state = self.open(now);
+        let found = state.find(place);
+        let held = held(found.and_then(|at| state.get(at)));
+        self.state.replace(Some(state));
+        let looked = table.change(store, place.page, now, |page| {
+            let (_, answer, _) = self.trip(page, held, place, buckets, charge, 0, now);
+            Change::Keep(answer)
+        });
+        looked.ok().map(|updated| updated.value)
+    }
+
     /// Gives back what [`Leases::take`] took `elapsed` nanoseconds ago, because the request was refused by something
     /// else. `false`: some of it stays taken, since the lease is not known any more, or others were faster.
     #[allow(clippy::too_many_arguments)]
@@ -242,62 +265,25 @@ impl Leases {
         charge: Charge<'_>,
         now: u64,
     ) -> Result<Answer, Contended> {
-        let mut held = [Share::default(); MAX_BUCKETS];
-        let mut level = 0;
-        if let Some((slot, shares)) = at.and_then(|at| state.get(at)) {
-            for (held, share) in held.iter_mut().zip(shares.iter()) {
-                *held = *share;
-            }
-            level = if charge.tokens == 0 {
-                slot.level
-            } else {
-                slot.next_level(now)
-            };
-        }
+        let held = held(at.and_then(|at| state.get(at)));
+        let level = match at.and_then(|at| state.get(at)) {
+            Some((slot, _)) if charge.tokens == 0 => slot.level,
+            Some((slot, _)) => slot.next_level(now),
+            None => 0,
+        };
         // A lease that nobody will find again would be lost.
         let level = if at.is_some() { level } else { 0 };
         let updated = table.change(store, place.page, now, |page| {
-            let parts = buckets.iter().any(Bucket::has_parts);
-            let known = page.find(place.tag, buckets.len(), parts);
-            let floor = page.floor();
-            let floored = known.is_none() && floor > now;
-            let mut trip = Trip {
-                shares: held,
-                tats: known.unwrap_or_default(),
-                readings: Readings::default(),
-                changed: false,
-            };
-            if floored {
-                for (tat, bucket) in trip.tats.iter_mut().zip(buckets) {
-                    *tat = Tat::at(floor.min(now.saturating_add(bucket.drain())));
-                }
-            }
-            let refused = trip.charge(buckets, charge, self.terms, level, now);
-            let mut answer = Answer {
-                allowed: refused.is_none(),
-                wait: refused.map_or(0, |(wait, _)| wait),
-                refused_by: refused.map_or(0, |(_, by)| by),
-                readings: trip.readings,
-                events: Events {
-                    floored,
-                    discarded: page.discarded(),
-                    source: Source::Renewed,
-                    ..Events::default()
-                },
-            };
-            // A stranger refused by the floor must be remembered: else a floor that keeps rising refuses it for ever.
-            let remember = floored && refused.is_some();
-            if !trip.changed && !remember {
+            let (trip, mut answer, write) =
+                self.trip(page, held, place, buckets, charge, level, now);
+            if !write {
                 return Change::Keep((answer, trip.shares));
             }
+            let parts = buckets.iter().any(Bucket::has_parts);
             let tats = trip.tats.get(..buckets.len()).unwrap_or_default();
             answer.events.evicted = page.put(place.tag, tats, parts, now);
             Change::Write((answer, trip.shares))
-        });
-        let updated = match updated {
-            Ok(updated) => updated,
-            Err(contended) => return Err(contended),
-        };
+        })?;
         let (mut answer, shares) = updated.value;
         answer.events.retries = updated.retries;
         if let Some((slot, kept)) = at.and_then(|at| state.get(at)) {
@@ -309,9 +295,65 @@ impl Leases {
         }
         Ok(answer)
     }
+
+    /// Charges a lease and a page in one go, if there is enough; the third value says whether the page is to be stored.
+    #[allow(clippy::too_many_arguments)]
+    fn trip(
+        &self,
+        page: &Page<'_>,
+        shares: [Share; MAX_BUCKETS],
+        place: Place,
+        buckets: &[Bucket],
+        charge: Charge<'_>,
+        level: u8,
+        now: u64,
+    ) -> (Trip, Answer, bool) {
+        let parts = buckets.iter().any(Bucket::has_parts);
+        let known = page.find(place.tag, buckets.len(), parts);
+        let floor = page.floor();
+        let floored = known.is_none() && floor > now;
+        let mut trip = Trip {
+            shares,
+            tats: known.unwrap_or_default(),
+            readings: Readings::default(),
+            changed: false,
+        };
+        if floored {
+            for (tat, bucket) in trip.tats.iter_mut().zip(buckets) {
+                *tat = Tat::at(floor.min(now.saturating_add(bucket.drain())));
+            }
+        }
+        let refused = trip.charge(buckets, charge, self.terms, level, now);
+        let answer = Answer {
+            allowed: refused.is_none(),
+            wait: refused.map_or(0, |(wait, _)| wait),
+            refused_by: refused.map_or(0, |(_, by)| by),
+            readings: trip.readings,
+            events: Events {
+                floored,
+                discarded: page.discarded(),
+                source: Source::Renewed,
+                ..Events::default()
+            },
+        };
+        // A stranger refused by the floor must be remembered: else a floor that keeps rising refuses it for ever.
+        let write = trip.changed || (floored && refused.is_some());
+        (trip, answer, write)
+    }
 }
 
-/// Charges a lease, if it holds enough for all buckets; all readings or `false`.
+/// A copy of a slot's shares.
+fn held(slot: Option<(&mut Slot, &mut [Share])>) -> [Share; MAX_BUCKETS] {
+    let mut held = [Share::default(); MAX_BUCKETS];
+    if let Some((_, shares)) = slot {
+        for (held, share) in held.iter_mut().zip(shares.iter()) {
+            *held = *share;
+        }
+    }
+    held
+}
+
+/// Charges a lease, if it holds enough for all buckets: then all readings.
 fn hit(
     shares: &mut [Share],
     buckets: &[Bucket],

@@ -5,6 +5,7 @@
 //! | [`gcra`] | the token bucket as one number | limits |
 //! | [`table`] | a fixed number of pages of bucket entries | limits |
 //! | [`lease`] | tokens that a worker takes ahead | limits |
+//! | [`occupancy`] | how full the table is | limits |
 //! | [`cas`] | load, change, store: bounded tries | all |
 //! | [`seed`] | the secret of the seeded hash, one per proxy | limits |
 //! | [`window`] | calendar days and months | budgets |
@@ -20,6 +21,7 @@ pub mod budget;
 pub mod cas;
 pub mod gcra;
 pub mod lease;
+pub mod occupancy;
 pub mod seed;
 pub mod table;
 pub mod window;

@@ -23,6 +23,7 @@ pub use key::{Key, Place};
 
 use crate::cas::{self, Change, Contended, Updated};
 use crate::gcra::{Bucket, CLOCK_SLACK, MAX_BUCKETS, Reading, Tat, Verdict};
+use crate::occupancy::Occupancy;
 use key::PageKey;
 use page::Page;
 use std::cell::{Cell, RefCell};
@@ -119,6 +120,29 @@ impl Table {
     #[must_use]
     pub fn pages(&self) -> u32 {
         self.pages
+    }
+
+    /// Bytes of records that all pages can hold.
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        let each = self.page_bytes.saturating_sub(page::HEADER);
+        u64::try_from(each)
+            .unwrap_or(u64::MAX)
+            .saturating_mul(u64::from(self.pages))
+    }
+
+    /// What a page holds that is not over.
+    pub(crate) fn live<S: Store + ?Sized>(&self, store: &S, page: u32, now: u64) -> Occupancy {
+        let mut bytes = self.buffer.take();
+        let known = store
+            .load(PageKey::new(page).as_str(), &mut bytes)
+            .is_some();
+        let found = match known {
+            true => self.page(&mut bytes, now).live(now),
+            false => Occupancy::default(),
+        };
+        self.buffer.replace(bytes);
+        found
     }
 
     /// Where a key's buckets are.

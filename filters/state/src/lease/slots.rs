@@ -111,7 +111,9 @@ impl State {
 
     pub(super) fn get(&mut self, at: usize) -> Option<(&mut Slot, &mut [Share])> {
         let start = at.saturating_mul(self.stride);
-        let shares = self.shares.get_mut(start..start.saturating_add(self.stride))?;
+        let shares = self
+            .shares
+            .get_mut(start..start.saturating_add(self.stride))?;
         Some((self.slots.get_mut(at)?, shares))
     }
 

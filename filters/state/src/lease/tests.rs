@@ -95,7 +95,10 @@ fn most_requests_need_nothing_shared() {
         // One worker: what is left is exactly what there would be without leases.
         let exact = 100_000 - i - 1 + i * MS / 2 * 100_000 / (60 * SECOND);
         let (is, tolerance) = (answer.readings[0].remaining, 1);
-        assert!(is.abs_diff(exact.min(99_999)) <= tolerance, "{i}: {is}, not {exact}");
+        assert!(
+            is.abs_diff(exact.min(99_999)) <= tolerance,
+            "{i}: {is}, not {exact}"
+        );
     }
     assert!(store.count.get() <= 50, "{} trips", store.count.get());
 }
@@ -140,7 +143,10 @@ fn an_idle_worker_keeps_less_than_its_share_and_hands_it_back() {
     assert_eq!(tick(750), nothing);
     let seen = busy.take(&world, 2, &buckets, 0, NOW).readings[0].remaining;
     assert_eq!(seen, 10_000);
-    let left = Worker::new(1 << 20).take(&world, 1, &buckets, 0, NOW).readings[0].remaining;
+    let left = Worker::new(1 << 20)
+        .take(&world, 1, &buckets, 0, NOW)
+        .readings[0]
+        .remaining;
     assert_eq!(left, 9_950);
 }
 
@@ -153,7 +159,10 @@ fn a_lease_that_others_have_queued_behind_is_not_handed_back() {
         idle.take(&world, 1, &buckets, 1, NOW);
     }
     busy.take(&world, 1, &buckets, 1, NOW);
-    assert_eq!(idle.leases.tick(&idle.table, &world, NOW + SECOND).leases, 0);
+    assert_eq!(
+        idle.leases.tick(&idle.table, &world, NOW + SECOND).leases,
+        0
+    );
     // It is still good where it is.
     let mut all = 51;
     for i in 0..30_000_usize {
@@ -172,7 +181,10 @@ fn a_replaced_configuration_hands_its_leases_back() {
         old.take(&world, 1, &buckets, 1, NOW);
     }
     assert_eq!(old.leases.stop(&old.table, &world, NOW).leases, 1);
-    assert_eq!(new.take(&world, 1, &buckets, 0, NOW).readings[0].remaining, 9_950);
+    assert_eq!(
+        new.take(&world, 1, &buckets, 0, NOW).readings[0].remaining,
+        9_950
+    );
 }
 
 #[test]
@@ -296,7 +308,10 @@ impl Store for Racing<'_> {
 fn interleaved_workers_admit_exactly_what_one_would() {
     let world = TestWorld::default();
     let (mine, theirs) = (Worker::new(1 << 20), Worker::new(1 << 20));
-    let buckets = [bucket(1_000, 1_000, 60 * SECOND), bucket(5_000, 5_000, 3600 * SECOND)];
+    let buckets = [
+        bucket(1_000, 1_000, 60 * SECOND),
+        bucket(5_000, 5_000, 3600 * SECOND),
+    ];
     let admitted = Cell::new(0_u32);
     let ask = |worker: &Worker, store: &dyn Store| {
         let allowed = worker.take(store, 1, &buckets, 1, NOW).allowed;
@@ -362,7 +377,10 @@ fn any_step() -> impl Strategy<Value = Step> {
 fn kinds() -> Vec<Vec<Bucket>> {
     vec![
         vec![bucket(1_000, 1_000, SECOND)],
-        vec![bucket(1_000, 700, 60 * SECOND), bucket(5_000, 3_000, 3600 * SECOND)],
+        vec![
+            bucket(1_000, 700, 60 * SECOND),
+            bucket(5_000, 3_000, 3600 * SECOND),
+        ],
         vec![bucket(2_000, 7, 13 * MS)],
     ]
 }

@@ -1,10 +1,11 @@
 //! The bytes of one page; see the module above for the layout.
 
 use crate::gcra::{MAX_BUCKETS, Tat};
+use crate::occupancy::Occupancy;
 use std::cell::RefCell;
 
 const MAGIC: [u8; 4] = [b'T', b'G', b'B', 1];
-const HEADER: usize = 16;
+pub(super) const HEADER: usize = 16;
 const PARTS: u8 = 16;
 
 /// A page must hold one record of the largest shape.
@@ -80,6 +81,17 @@ impl<'a> Page<'a> {
         self.records()
             .find(|r| r.tag == tag && r.shape == shape)
             .map(|r| r.tats())
+    }
+
+    /// What is not over.
+    pub(super) fn live(&self, now: u64) -> Occupancy {
+        let mut found = Occupancy::default();
+        for record in self.records().filter(|r| r.latest() > now) {
+            found.keys = found.keys.saturating_add(1);
+            let bytes = u64::try_from(record.whole.len()).unwrap_or(0);
+            found.bytes = found.bytes.saturating_add(bytes);
+        }
+        found
     }
 
     /// Writes a record, makes room if it is new. Returns whether one was forgotten for it that was still needed.
