@@ -57,12 +57,14 @@ pub mod state_name {
     pub const WEBHOOK: &str = "tollgate.webhook";
     /// The id of the webhook secret that matched.
     pub const WEBHOOK_SECRET: &str = "tollgate.webhook_secret";
-    /// The limit that refused, or would have (shadow mode).
+    /// The limit that refused.
     pub const LIMIT: &str = "tollgate.limit";
+    /// The limits in shadow mode that would have refused, joined by `,`.
+    pub const SHADOW_LIMIT: &str = "tollgate.shadow_limit";
     /// The budget that refused.
     pub const BUDGET: &str = "tollgate.budget";
     /// All of them.
-    pub const ALL: [&str; 12] = [
+    pub const ALL: [&str; 13] = [
         CONSUMER,
         GROUPS,
         KEY_ID,
@@ -74,6 +76,7 @@ pub mod state_name {
         WEBHOOK,
         WEBHOOK_SECRET,
         LIMIT,
+        SHADOW_LIMIT,
         BUDGET,
     ];
 }

@@ -158,6 +158,7 @@ const GATEWAY_STATE: &[&str] = &[
     state_name::COST,
     state_name::TOKENS,
     state_name::LIMIT,
+    state_name::SHADOW_LIMIT,
     state_name::BUDGET,
     state_name::WEBHOOK,
     state_name::WEBHOOK_SECRET,

@@ -14,6 +14,8 @@ use tollgate_core::{Duration, HeaderName};
 use tollgate_state::gcra::{Bucket, Reading};
 
 const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
+/// `%RESPONSE_CODE_DETAILS%` of a refusal.
+pub(crate) const LIMITED: &str = "tollgate_rate_limited";
 const REDUCED_CAPACITY: &str =
     "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity";
 
@@ -107,13 +109,13 @@ struct Item<'a> {
     name: &'a str,
     bucket: &'a Bucket,
     reading: &'a Reading,
-    cost: u64,
+    tokens: u64,
 }
 
 impl Item<'_> {
     /// How many more such requests, then for how long none.
     fn closeness(&self) -> (u64, Reverse<u64>) {
-        let requests = self.reading.remaining.checked_div(self.cost.max(1));
+        let requests = self.reading.remaining.checked_div(self.tokens.max(1));
         (requests.unwrap_or(0), Reverse(self.reading.next))
     }
 }
@@ -130,7 +132,7 @@ fn items<'a>(ledger: &'a Ledger, sets: &'a [BucketSet]) -> impl Iterator<Item = 
                     name,
                     bucket,
                     reading,
-                    cost: set.cost,
+                    tokens: applied.tokens,
                 })
         })
     })
@@ -142,11 +144,11 @@ fn separate(text: &mut String) {
     }
 }
 
-/// Too much was asked: 429. `wait` is in nanoseconds and never too short.
-pub(crate) fn limited(violated: &[String], wait: u64) -> LocalReply {
+/// Too much was asked: 429, or what the limit says. `wait` is in nanoseconds and never too short.
+pub(crate) fn limited(status: u16, violated: &[String], wait: u64) -> LocalReply {
     let seconds = Duration(wait).secs_ceil().max(1);
     Problem::new(
-        429,
+        status,
         QUOTA_EXCEEDED,
         "Too many requests",
         GrpcStatus::RESOURCE_EXHAUSTED,
@@ -156,7 +158,7 @@ pub(crate) fn limited(violated: &[String], wait: u64) -> LocalReply {
         if seconds == 1 { "" } else { "s" }
     ))
     .strings("violated-policies", violated.iter().map(String::as_str))
-    .reply("tollgate_rate_limited")
+    .reply(LIMITED)
     .header("retry-after", seconds.to_string())
 }
 

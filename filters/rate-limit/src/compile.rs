@@ -1,5 +1,6 @@
 //! Reading the configuration.
 
+mod options;
 mod rules;
 
 use crate::RateLimit;
@@ -8,10 +9,13 @@ use crate::counters::{LimitCounters, TableCounters};
 use crate::fleet::{FailureMode, Fleet};
 use crate::key::Part;
 use crate::limit::{BucketSet, Limit, Rule};
+use options::LeaseRule;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use tollgate_core::HeaderName;
 use tollgate_core::config::{Compile, Section, Value};
 use tollgate_state::gcra::Bucket;
+use tollgate_state::lease::Leases;
 use tollgate_state::table::Table;
 
 const DEFAULT_BYTES: u64 = 8 * 1024 * 1024;
@@ -39,6 +43,15 @@ pub fn compile(section: Section<'_>, cx: &mut Compile<'_>) -> Option<RateLimit> 
         Some(None) => None,
         None => Some(DEFAULT_BYTES),
     };
+    let status = options::status(&section).unwrap_or(Some(429));
+    let shadow_header = match section.optional("shadow_header") {
+        Some(v) => v.header_name(),
+        None => Some(HeaderName::from_static("x-tollgate-shadow-limit")),
+    };
+    let lease_rule = match section.optional("leases") {
+        Some(v) => LeaseRule::compile(v),
+        None => Some(LeaseRule::default()),
+    };
     let fleet_value = section.optional("fleet");
     let has_fleet = fleet_value.is_some();
     let fleet = fleet_value.clone().and_then(|v| Fleet::compile(v, cx));
@@ -46,6 +59,8 @@ pub fn compile(section: Section<'_>, cx: &mut Compile<'_>) -> Option<RateLimit> 
         sets: Vec::new(),
         expected_proxies: fleet.as_ref().map_or(1, |f| f.expected_proxies),
         has_fleet,
+        status: status.unwrap_or(429),
+        leases: lease_rule.unwrap_or_default(),
     };
     let mut limits: Vec<Limit> = Vec::new();
     for value in some_items(&section, "limits", "limit") {
@@ -68,8 +83,14 @@ pub fn compile(section: Section<'_>, cx: &mut Compile<'_>) -> Option<RateLimit> 
     let late_from = limits.iter().filter(|l| !l.needs_consumer()).count();
     let buckets = all.sets.iter().flat_map(|s| &s.buckets);
     let horizon = buckets.map(Bucket::drain).max().unwrap_or(0);
+    let leased = all.sets.iter().filter(|s| s.leased);
+    let stride = leased.map(|s| s.buckets.len()).max().unwrap_or(0);
+    status?;
     Some(RateLimit {
         late_from,
+        has_shadow: limits.iter().any(|l| l.shadow),
+        shadow_header: shadow_header?,
+        leases: Leases::new(lease_rule?.terms, stride),
         limits,
         table: Table::new(max_bytes?, horizon),
         sets: all.sets,
@@ -87,6 +108,8 @@ struct Limits {
     sets: Vec<BucketSet>,
     expected_proxies: u64,
     has_fleet: bool,
+    status: u16,
+    leases: LeaseRule,
 }
 
 impl Limits {
@@ -94,7 +117,12 @@ impl Limits {
         let section = value.section()?;
         let name = section.required("name").and_then(|v| v.identifier());
         let key = key(&section);
-        let ipv6_prefix = ipv6_prefix(&section, &key);
+        let address = options::address(&section, &key);
+        let status = options::status(&section).unwrap_or(Some(self.status));
+        let leases = match section.optional("leases") {
+            Some(v) => v.boolean(),
+            None => Some(true),
+        };
         let shadow = match section.optional("mode") {
             Some(v) => v.one_of(&[("enforce", false), ("shadow", true)]),
             None => Some(false),
@@ -119,11 +147,16 @@ impl Limits {
             self.add_fallbacks(first_set, &label);
         }
         section.finish();
+        let leases = leases?;
+        for set in self.sets.iter_mut().skip(first_set) {
+            set.leased = leases && self.leases.covers(&set.buckets);
+        }
         Some(Limit {
             counters: LimitCounters::register(cx.metrics, &label),
             name: name?,
             key,
-            ipv6_prefix: ipv6_prefix?,
+            address: address?,
+            status: status?,
             rules,
             shadow: shadow?,
             skip_without_key: skip_without_key?,
@@ -226,14 +259,4 @@ fn key(section: &Section<'_>) -> Vec<Part> {
         value.error("must not be empty; for one bucket for all requests write [{constant: all}]");
     }
     items.iter().filter_map(Part::compile).collect()
-}
-
-fn ipv6_prefix(section: &Section<'_>, key: &[Part]) -> Option<u8> {
-    let Some(value) = section.optional("ipv6_prefix") else {
-        return Some(64);
-    };
-    if !key.contains(&Part::ClientAddress) {
-        value.error("has a meaning only with client_address in key");
-    }
-    u8::try_from(value.integer(1..=128)?).ok()
 }

@@ -2,10 +2,16 @@
 
 use tollgate_core::metrics::{MetricId, Metrics};
 use tollgate_core::world::Meter;
-use tollgate_state::table::Events;
+use tollgate_state::lease::Returned;
+use tollgate_state::occupancy::Occupancy;
+use tollgate_state::table::{Events, Source};
 
 const DECISIONS: &str = "tollgate_decisions_total";
 const TABLE: &str = "tollgate_limit_table_total";
+const LEASES: &str = "tollgate_limit_leases_total";
+const KEYS: &str = "tollgate_limit_table_keys";
+const USED_BYTES: &str = "tollgate_limit_table_used_bytes";
+const MAX_BYTES: &str = "tollgate_limit_table_max_bytes";
 const SERVICE: &str = "tollgate_limit_service_total";
 
 /// Decisions of one limit.
@@ -18,6 +24,7 @@ pub(crate) struct LimitCounters {
     pub(crate) ambiguous_key: MetricId,
     pub(crate) contended: MetricId,
     pub(crate) service_failed: MetricId,
+    pub(crate) cost_unreadable: MetricId,
 }
 
 impl LimitCounters {
@@ -38,6 +45,7 @@ impl LimitCounters {
             ambiguous_key: decision("ambiguous_key"),
             contended: decision("contended"),
             service_failed: decision("service_failed"),
+            cost_unreadable: decision("cost_unreadable"),
         }
     }
 }
@@ -50,12 +58,31 @@ pub(crate) struct TableCounters {
     floored: MetricId,
     discarded: MetricId,
     not_given_back: MetricId,
+    lease_hit: MetricId,
+    lease_renewed: MetricId,
+    lease_returned: MetricId,
+    keys: MetricId,
+    used_bytes: MetricId,
+    max_bytes: MetricId,
 }
 
 impl TableCounters {
     pub(crate) fn register(metrics: &mut Metrics) -> Self {
+        let mut lease = |reason| metrics.counter(LEASES, &[("reason", reason)]);
+        let lease_hit = lease("hit");
+        let lease_renewed = lease("renewed");
+        let lease_returned = lease("returned");
+        let keys = metrics.gauge(KEYS, &[]);
+        let used_bytes = metrics.gauge(USED_BYTES, &[]);
+        let max_bytes = metrics.gauge(MAX_BYTES, &[]);
         let mut event = |reason| metrics.counter(TABLE, &[("reason", reason)]);
         Self {
+            lease_hit,
+            lease_renewed,
+            lease_returned,
+            keys,
+            used_bytes,
+            max_bytes,
             retries: event("cas_retry"),
             evicted: event("evicted"),
             floored: event("floored"),
@@ -67,6 +94,11 @@ impl TableCounters {
     pub(crate) fn count(&self, meter: &dyn Meter, events: Events) {
         if events == Events::default() {
             return;
+        }
+        match events.source {
+            Source::Lease => meter.count(self.lease_hit, 1),
+            Source::Renewed => meter.count(self.lease_renewed, 1),
+            Source::Table => {}
         }
         if events.retries > 0 {
             meter.count(self.retries, u64::from(events.retries));
@@ -80,6 +112,23 @@ impl TableCounters {
                 meter.count(metric, 1);
             }
         }
+    }
+
+    pub(crate) fn returned(&self, meter: &dyn Meter, returned: Returned) {
+        for (metric, n) in [
+            (self.lease_returned, returned.leases),
+            (self.retries, returned.retries),
+        ] {
+            if n > 0 {
+                meter.count(metric, u64::from(n));
+            }
+        }
+    }
+
+    pub(crate) fn occupancy(&self, meter: &dyn Meter, found: Occupancy, capacity: u64) {
+        meter.gauge(self.keys, found.keys);
+        meter.gauge(self.used_bytes, found.bytes);
+        meter.gauge(self.max_bytes, capacity);
     }
 
     pub(crate) fn not_given_back(&self, meter: &dyn Meter) {

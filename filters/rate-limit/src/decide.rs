@@ -11,6 +11,7 @@ use tollgate_core::headers::Duplicate;
 use tollgate_core::world::Level;
 use tollgate_core::{Exchange, Flow, World};
 use tollgate_state::gcra::Reading;
+use tollgate_state::lease::Charge;
 use tollgate_state::seed::Seed;
 use tollgate_state::table::{Answer, Place, Readings};
 
@@ -29,6 +30,8 @@ pub(crate) struct Choice<'a> {
     pub(crate) index: usize,
     pub(crate) set: usize,
     pub(crate) buckets: &'a BucketSet,
+    /// What the request costs.
+    pub(crate) tokens: u64,
 }
 
 /// What a limit wants.
@@ -90,7 +93,7 @@ impl RateLimit {
             exchange: turn.exchange,
             world,
             matcher: &rule.matcher,
-            ipv6_prefix: limit.ipv6_prefix,
+            rule: limit.address,
             address: &mut turn.ledger.address,
         };
         for part in &limit.key {
@@ -112,12 +115,31 @@ impl RateLimit {
                 return Ok(None);
             }
         }
-        Ok(self.sets.get(set).map(|buckets| Choice {
+        let Some(buckets) = self.sets.get(set) else {
+            return Ok(None);
+        };
+        let (tokens, read) = rule.cost.of(turn.exchange, &buckets.buckets);
+        if read.is_err() {
+            world.count(limit.counters.cost_unreadable, 1);
+        }
+        Ok(Some(Choice {
             limit,
             index,
             set,
             buckets,
+            tokens,
         }))
+    }
+
+    /// The choice that was made for a limit that was applied.
+    pub(crate) fn choice_of(&self, applied: &Applied) -> Option<Choice<'_>> {
+        Some(Choice {
+            limit: self.limits.get(applied.limit)?,
+            index: applied.limit,
+            set: applied.set,
+            buckets: self.sets.get(applied.set)?,
+            tokens: applied.tokens,
+        })
     }
 
     /// This proxy's own buckets, then the fleet's.
@@ -138,7 +160,19 @@ impl RateLimit {
         let set = choice.buckets;
         let world = turn.world;
         let now = world.now().0;
-        let taken = self.table.take(world, place, &set.buckets, &set.spans, now);
+        let tokens = choice.tokens;
+        let spans = set.charge(tokens);
+        let taken = if set.leased {
+            let charge = Charge {
+                tokens,
+                spans: spans.as_slice(),
+            };
+            self.leases
+                .take(&self.table, world, place, &set.buckets, charge, now)
+        } else {
+            self.table
+                .take(world, place, &set.buckets, spans.as_slice(), now)
+        };
         let Ok(mut answer) = taken else {
             world.count(limit.counters.contended, 1);
             return if self.admit_contended || limit.shadow {
@@ -156,18 +190,20 @@ impl RateLimit {
             limit: choice.index,
             set: choice.set,
             place,
-            taken: answer.allowed && !set.is_free(),
+            tokens,
+            taken_at: now,
+            taken: answer.allowed && tokens > 0,
             shown: !limit.shadow,
             readings: answer.readings,
             of_fleet: false,
         });
         if answer.allowed {
-            if limit.global.is_none() || set.is_free() {
+            if limit.global.is_none() || tokens == 0 {
                 world.count(limit.counters.allowed, 1);
             }
             return Next::Limit;
         }
-        let violated = violated(set, &answer.readings);
+        let violated = violated(set, tokens, &answer.readings);
         self.refuse(choice, violated, answer.wait, turn)
     }
 
@@ -182,16 +218,17 @@ impl RateLimit {
     ) -> Next {
         let limit = choice.limit;
         let world = turn.world;
-        let facts = &mut turn.exchange.facts;
-        facts.publish(state_name::LIMIT, limit.name.as_bytes());
         if limit.shadow {
             world.count(limit.counters.shadow_limited, 1);
+            self.mark_shadow(limit, turn);
             // The fleet may have refused what this proxy had granted.
             if let Some(applied) = turn.ledger.applied.last_mut() {
                 self.give_back(applied, world);
             }
             return Next::Limit;
         }
+        let facts = &mut turn.exchange.facts;
+        facts.publish(state_name::LIMIT, limit.name.as_bytes());
         world.count(limit.counters.limited, 1);
         let mut parts = Vec::new();
         while let Some(index) = next_index(turn) {
@@ -204,13 +241,37 @@ impl RateLimit {
             let set = other.buckets;
             let place = self.place(set, &parts, world);
             let now = world.now().0;
-            let answer = self.table.look(world, place, &set.buckets, &set.spans, now);
+            let spans = set.charge(other.tokens);
+            let spans = spans.as_slice();
+            let looked = if set.leased {
+                let tokens = other.tokens;
+                let charge = Charge { tokens, spans };
+                self.leases
+                    .look(&self.table, world, place, &set.buckets, charge, now)
+            } else {
+                Some(self.table.look(world, place, &set.buckets, spans, now))
+            };
+            let Some(answer) = looked else {
+                continue;
+            };
             if !answer.allowed {
                 wait = wait.max(answer.wait);
-                violated.extend(self::violated(set, &answer.readings));
+                violated.extend(self::violated(set, other.tokens, &answer.readings));
             }
         }
-        Next::Refuse(Box::new(answer::limited(&violated, wait)))
+        Next::Refuse(Box::new(answer::limited(limit.status, &violated, wait)))
+    }
+
+    /// Tells the upstream and the access log which limit would have refused.
+    fn mark_shadow(&self, limit: &Limit, turn: &mut Turn<'_>) {
+        let marks = &mut turn.ledger.shadowed;
+        if !marks.is_empty() {
+            marks.push(b',');
+        }
+        marks.extend_from_slice(limit.name.as_bytes());
+        turn.exchange.request.set(&self.shadow_header, &*marks);
+        let facts = &mut turn.exchange.facts;
+        facts.publish(state_name::SHADOW_LIMIT, &*marks);
     }
 
     /// Ends the exchange: what earlier limits took is given back.
@@ -219,7 +280,7 @@ impl RateLimit {
             self.give_back(applied, turn.world);
         }
         turn.ledger.refused = true;
-        if reply.status == 429 {
+        if reply.details == answer::LIMITED {
             self.shown.write(turn.ledger, &self.sets, |name, value| {
                 let name = name.as_str().to_owned().into();
                 reply.headers.push((name, value.as_bytes().to_vec()));
@@ -241,7 +302,7 @@ impl RateLimit {
             set.buckets.len()
         };
         for (reading, bucket) in applied.readings.iter_mut().zip(&set.buckets).take(own) {
-            reading.remaining = reading.remaining.saturating_add(set.cost);
+            reading.remaining = reading.remaining.saturating_add(applied.tokens);
             if reading.remaining >= bucket.max_tokens() {
                 *reading = Reading {
                     remaining: bucket.max_tokens(),
@@ -250,10 +311,18 @@ impl RateLimit {
             }
         }
         let now = world.now().0;
-        let given = self
-            .table
-            .give_back(world, applied.place, &set.buckets, &set.spans, now);
-        match given {
+        let spans = set.charge(applied.tokens);
+        let spans = spans.as_slice();
+        let elapsed = now.saturating_sub(applied.taken_at);
+        let (table, place) = (&self.table, applied.place);
+        if set.leased {
+            let leases = &self.leases;
+            if !leases.give_back(table, world, place, &set.buckets, spans, elapsed, now) {
+                self.events.not_given_back(world);
+            }
+            return;
+        }
+        match table.give_back(world, place, &set.buckets, spans, elapsed, now) {
             Ok(events) => self.events.count(world, events),
             Err(_) => self.events.not_given_back(world),
         }
@@ -294,11 +363,11 @@ fn next_index(turn: &mut Turn<'_>) -> Option<usize> {
 }
 
 /// The policies whose buckets did not hold enough.
-fn violated(set: &BucketSet, readings: &Readings) -> Vec<String> {
+fn violated(set: &BucketSet, tokens: u64, readings: &Readings) -> Vec<String> {
     set.names
         .iter()
         .zip(readings)
-        .filter(|(_, r)| r.remaining < set.cost)
+        .filter(|(_, r)| r.remaining < tokens)
         .map(|(name, _)| name.clone())
         .collect()
 }

@@ -87,11 +87,9 @@ impl Part {
                 Ok(push(key, group.map(|g| g.as_bytes())))
             }
             Self::ClientAddress => {
-                let address = request.address.get_or_insert_with(|| {
-                    let text = request.world.attribute(Attribute::SourceAddress)?;
-                    parse_address(&text)
-                });
-                Ok(match masked(*address, request.ipv6_prefix) {
+                let hops = request.rule.trusted_hops;
+                let address = request.address.get(exchange, request.world, hops);
+                Ok(match masked(address, request.rule.ipv6_prefix) {
                     Some(IpAddr::V4(v4)) => push(key, Some(&v4.octets())),
                     Some(IpAddr::V6(v6)) => push(key, Some(&v6.octets())),
                     None => push(key, None),
@@ -123,9 +121,61 @@ pub(crate) struct Request<'a> {
     pub(crate) exchange: &'a mut Exchange,
     pub(crate) world: &'a dyn World,
     pub(crate) matcher: &'a Matcher,
-    pub(crate) ipv6_prefix: u8,
+    pub(crate) rule: AddressRule,
     /// Asked once for all limits of an exchange.
-    pub(crate) address: &'a mut Option<Option<IpAddr>>,
+    pub(crate) address: &'a mut Address,
+}
+
+/// How a limit finds the client's address.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AddressRule {
+    /// How much of an IPv6 address is one client.
+    pub(crate) ipv6_prefix: u8,
+    /// So many proxies in front of this one have added to `x-forwarded-for`; `None`: what the proxy says.
+    pub(crate) trusted_hops: Option<usize>,
+}
+
+/// The client's address, by what was already found out.
+#[derive(Debug, Default)]
+pub(crate) struct Address {
+    peer: Option<Option<IpAddr>>,
+    forwarded: Option<(usize, Option<IpAddr>)>,
+}
+
+impl Address {
+    fn get(
+        &mut self,
+        exchange: &Exchange,
+        world: &dyn World,
+        hops: Option<usize>,
+    ) -> Option<IpAddr> {
+        let mut peer = || {
+            *self.peer.get_or_insert_with(|| {
+                let text = world.attribute(Attribute::SourceAddress)?;
+                parse_address(&text)
+            })
+        };
+        let Some(hops) = hops else {
+            return peer();
+        };
+        match self.forwarded {
+            Some((for_hops, address)) if for_hops == hops => address,
+            _ => {
+                // Fewer entries than proxies: the request came past some of them, so nobody vouches for more.
+                let address = forwarded(exchange, hops).or_else(peer);
+                self.forwarded = Some((hops, address));
+                address
+            }
+        }
+    }
+}
+
+/// The entry of `x-forwarded-for` that the last trusted proxy added. The proxy that this filter runs in adds its peer at the
+/// end, so with no proxy in front it is the last one.
+fn forwarded(exchange: &Exchange, hops: usize) -> Option<IpAddr> {
+    let lines: Vec<&[u8]> = exchange.request.get_all("x-forwarded-for").collect();
+    let entries = lines.iter().rev().flat_map(|l| l.rsplit(|b| *b == b','));
+    parse_address(entries.take(hops.saturating_add(1)).nth(hops)?.trim_ascii())
 }
 
 fn push(key: &mut Vec<u8>, value: Option<&[u8]>) -> bool {
@@ -149,7 +199,10 @@ fn parse_address(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?;
     let address = match text.parse::<SocketAddr>() {
         Ok(socket) => socket.ip(),
-        Err(_) => text.parse().ok()?,
+        Err(_) => {
+            let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
+            bare.unwrap_or(text).parse().ok()?
+        }
     };
     Some(address.to_canonical())
 }
@@ -237,8 +290,11 @@ mod tests {
                 exchange: &mut exchange,
                 world: &world,
                 matcher: &Matcher::default(),
-                ipv6_prefix: 64,
-                address: &mut None,
+                rule: AddressRule {
+                    ipv6_prefix: 64,
+                    trusted_hops: None,
+                },
+                address: &mut Address::default(),
             },
         )?;
         Ok(key)
@@ -266,6 +322,36 @@ mod tests {
         );
         // A pipe has no address: absent.
         assert_eq!(address_key("/run/envoy.sock"), [0]);
+    }
+
+    #[test]
+    fn trusted_hops_count_from_the_right() {
+        let address = |hops, lines: &[(&str, &str)]| {
+            let world = TestWorld::default();
+            world.set_attribute(Attribute::SourceAddress, "10.9.9.9:1");
+            let exchange = Exchange::new(Headers::from_pairs(lines.iter().copied()), true);
+            let mut known = Address::default();
+            let found = known.get(&exchange, &world, hops);
+            assert_eq!(known.get(&exchange, &world, hops), found);
+            found.map(|a| a.to_string()).unwrap()
+        };
+        let xff = |text| [("x-forwarded-for", text)];
+        let three = xff("6.6.6.6, 203.0.113.7 ,10.0.0.1");
+        assert_eq!(address(None, &three), "10.9.9.9");
+        assert_eq!(address(Some(0), &three), "10.0.0.1");
+        assert_eq!(address(Some(1), &three), "203.0.113.7");
+        assert_eq!(address(Some(2), &three), "6.6.6.6");
+        // Not even so many entries: the peer.
+        assert_eq!(address(Some(3), &three), "10.9.9.9");
+        assert_eq!(address(Some(1), &xff("who knows,10.0.0.1")), "10.9.9.9");
+        assert_eq!(address(Some(0), &[]), "10.9.9.9");
+        let lines = [
+            ("x-forwarded-for", "1.1.1.1,2.2.2.2"),
+            ("x-forwarded-for", "[2001:db8::1]:443, 10.0.0.1"),
+        ];
+        assert_eq!(address(Some(1), &lines), "2001:db8::1");
+        assert_eq!(address(Some(2), &lines), "2.2.2.2");
+        assert_eq!(address(Some(0), &xff("[2001:db8::2]")), "2001:db8::2");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What the limits remember of one exchange, over both of their stages.
 
-use std::net::IpAddr;
+use crate::key::Address;
 use tollgate_core::Exchange;
 use tollgate_state::gcra::Reading;
 use tollgate_state::table::{Place, Readings};
@@ -19,7 +19,9 @@ pub(crate) struct Ledger {
     /// The limits answered the request themselves; their headers are in the reply.
     pub(crate) refused: bool,
     /// The client's address, once somebody has asked for it.
-    pub(crate) address: Option<Option<IpAddr>>,
+    pub(crate) address: Address,
+    /// Limits in shadow mode that would have refused, as the upstream is told.
+    pub(crate) shadowed: Vec<u8>,
 }
 
 /// One limit that applies.
@@ -30,6 +32,10 @@ pub(crate) struct Applied {
     /// Index of its bucket set.
     pub(crate) set: usize,
     pub(crate) place: Place,
+    /// What the request costs, in tokens.
+    pub(crate) tokens: u64,
+    /// When that was taken.
+    pub(crate) taken_at: u64,
     /// Tokens were taken and could be given back.
     pub(crate) taken: bool,
     /// Shown to the client: not in shadow mode.

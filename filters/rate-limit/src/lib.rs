@@ -6,7 +6,7 @@
 //! | module | its one job |
 //! |---|---|
 //! | `compile` | the configuration |
-//! | `limit`, `key` | which buckets a request has |
+//! | `limit`, `key`, `cost` | which buckets a request has, and what it costs |
 //! | `decide`, `ledger` | taking tokens, all or nothing; what is remembered of an exchange |
 //! | `answer` | headers and refusals |
 //! | `service`, `fleet`, `proto` | limits held by a rate limit service: when, what and how it is asked |
@@ -20,6 +20,7 @@ extern crate tollgate_wasm_test;
 
 mod answer;
 mod compile;
+mod cost;
 mod counters;
 mod decide;
 mod fleet;
@@ -39,7 +40,9 @@ use decide::Turn;
 use std::cell::{Cell, RefCell};
 use tollgate_core::flow::ResponseFlow;
 use tollgate_core::world::CallAnswer;
-use tollgate_core::{Exchange, Flow, Policy, World};
+use tollgate_core::{Exchange, Flow, HeaderName, Policy, World};
+use tollgate_state::lease::Leases;
+use tollgate_state::occupancy;
 use tollgate_state::seed::Seed;
 use tollgate_state::table::Table;
 
@@ -52,10 +55,14 @@ pub struct RateLimit {
     late_from: usize,
     sets: Vec<limit::BucketSet>,
     table: Table,
+    leases: Leases,
     seed: Cell<Option<Seed>>,
     /// Where keys are put together.
     parts: RefCell<Vec<u8>>,
     shown: answer::Shown,
+    /// What the upstream is told about limits in shadow mode.
+    shadow_header: HeaderName,
+    has_shadow: bool,
     admit_contended: bool,
     fleet: Option<fleet::Fleet>,
     events: counters::TableCounters,
@@ -76,6 +83,29 @@ impl RateLimit {
         answer: &CallAnswer,
     ) -> Flow {
         self.visit(end, exchange, world, |turn| self.answered(turn, answer))
+    }
+
+    /// Nobody but this filter says what a limit in shadow mode would have done.
+    fn strip(&self, exchange: &mut Exchange) {
+        if self.has_shadow {
+            exchange.request.remove(&self.shadow_header);
+        }
+    }
+
+    /// Hands unused leases back, looks after the gauges.
+    fn tick(&self, world: &dyn World) {
+        let now = world.now().0;
+        let returned = self.leases.tick(&self.table, world, now);
+        self.events.returned(world, returned);
+        if let Some(found) = occupancy::step(&self.table, world, now) {
+            self.events.occupancy(world, found, self.table.capacity());
+        }
+    }
+
+    /// The configuration was replaced: the next one's workers can have the tokens.
+    fn stop(&self, world: &dyn World) {
+        let returned = self.leases.stop(&self.table, world, world.now().0);
+        self.events.returned(world, returned);
     }
 
     fn visit(
@@ -116,6 +146,10 @@ impl Policy for RateLimit {
         self.seed(world);
     }
 
+    fn prepare(&self, _stream: &mut (), exchange: &mut Exchange, _world: &dyn World) {
+        self.strip(exchange);
+    }
+
     fn on_request_headers(
         &self,
         _stream: &mut (),
@@ -144,5 +178,13 @@ impl Policy for RateLimit {
     ) -> ResponseFlow {
         self.show(exchange);
         ResponseFlow::Continue
+    }
+
+    fn on_tick(&self, world: &dyn World) {
+        self.tick(world);
+    }
+
+    fn on_stop(&self, world: &dyn World) {
+        self.stop(world);
     }
 }

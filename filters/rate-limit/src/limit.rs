@@ -1,13 +1,14 @@
 //! A limit as it was compiled: its key, its rules, their buckets.
 
+use crate::cost::Cost;
 use crate::counters::LimitCounters;
 use crate::fleet::FailureMode;
-use crate::key::Part;
+use crate::key::{AddressRule, Part};
 use std::cell::OnceCell;
 use std::rc::Rc;
 use tollgate_core::matcher::Matcher;
 use tollgate_core::{Consumer, Duration, Exchange, World};
-use tollgate_state::gcra::{Bucket, Tat};
+use tollgate_state::gcra::{Bucket, MAX_BUCKETS, Tat};
 use tollgate_state::seed::Seed;
 use tollgate_state::table::Key;
 
@@ -16,7 +17,8 @@ use tollgate_state::table::Key;
 pub(crate) struct Limit {
     pub(crate) name: Rc<str>,
     pub(crate) key: Vec<Part>,
-    pub(crate) ipv6_prefix: u8,
+    /// How `client_address` is found.
+    pub(crate) address: AddressRule,
     pub(crate) rules: Vec<Rule>,
     /// Counted and marked, not enforced.
     pub(crate) shadow: bool,
@@ -24,6 +26,8 @@ pub(crate) struct Limit {
     pub(crate) skip_without_key: bool,
     /// Asked for each request at the fleet's service, too; what happens when it does not answer.
     pub(crate) global: Option<FailureMode>,
+    /// The status of a refusal.
+    pub(crate) status: u16,
     pub(crate) counters: LimitCounters,
 }
 
@@ -35,18 +39,19 @@ pub(crate) struct Rule {
     pub(crate) set: usize,
     pub(crate) groups: Vec<(Rc<str>, usize)>,
     pub(crate) consumers: Vec<(Rc<str>, usize)>,
-    /// Costs nothing: shows the buckets only.
-    pub(crate) free: bool,
+    pub(crate) cost: Cost,
 }
 
 /// Buckets that are charged together, and what is said about them.
 #[derive(Debug)]
 pub(crate) struct BucketSet {
     pub(crate) buckets: Vec<Bucket>,
-    /// What one request costs in each.
+    /// What one request costs in each, unless a header says otherwise.
     pub(crate) spans: Vec<Tat>,
     /// The same in tokens.
     pub(crate) cost: u64,
+    /// Workers take tokens ahead.
+    pub(crate) leased: bool,
     /// Policy names, one for each bucket.
     pub(crate) names: Vec<String>,
     /// The items of `RateLimit-Policy`.
@@ -59,6 +64,22 @@ pub(crate) struct BucketSet {
     start: OnceCell<Key>,
 }
 
+/// [`Bucket::span`]s of a request, one for each bucket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Spans<'a> {
+    OfSet(&'a [Tat]),
+    OfRequest([Tat; MAX_BUCKETS], usize),
+}
+
+impl Spans<'_> {
+    pub(crate) fn as_slice(&self) -> &[Tat] {
+        match self {
+            Self::OfSet(spans) => spans,
+            Self::OfRequest(spans, n) => spans.get(..*n).unwrap_or_default(),
+        }
+    }
+}
+
 impl Limit {
     /// Whether it can be decided only after key auth.
     pub(crate) fn needs_consumer(&self) -> bool {
@@ -68,7 +89,7 @@ impl Limit {
     /// The first rule that is about the request.
     pub(crate) fn rule(&self, exchange: &Exchange, world: &dyn World) -> Option<&Rule> {
         self.rules.iter().find(|rule| {
-            if rule.free {
+            if rule.cost.may_be_free() {
                 // It lets more pass than the rules behind it do.
                 rule.matcher.matches_safely(exchange, world)
             } else {
@@ -110,6 +131,7 @@ impl BucketSet {
             spans: buckets.iter().map(|b| b.span(cost)).collect(),
             names,
             cost,
+            leased: false,
             buckets,
             fallback: None,
             limit: Rc::clone(limit),
@@ -133,9 +155,16 @@ impl BucketSet {
         key
     }
 
-    /// Whether a request costs nothing here.
-    pub(crate) fn is_free(&self) -> bool {
-        self.cost == 0
+    /// What a request of that cost is charged.
+    pub(crate) fn charge(&self, tokens: u64) -> Spans<'_> {
+        if tokens == self.cost {
+            return Spans::OfSet(&self.spans);
+        }
+        let mut spans = [Tat::default(); MAX_BUCKETS];
+        for (span, bucket) in spans.iter_mut().zip(&self.buckets) {
+            *span = bucket.span(tokens);
+        }
+        Spans::OfRequest(spans, self.buckets.len().min(MAX_BUCKETS))
     }
 }
 

@@ -23,7 +23,7 @@ impl RateLimit {
             let buckets = self.sets.get(set)?;
             Some((set, self.place(buckets, parts, turn.world)))
         });
-        if fleet.ask(turn.world, &choice.limit.name, parts, choice.buckets.cost) {
+        if fleet.ask(turn.world, &choice.limit.name, parts, choice.tokens) {
             turn.ledger.asking = true;
             return Next::Hold;
         }
@@ -35,14 +35,8 @@ impl RateLimit {
         if !std::mem::take(&mut turn.ledger.asking) {
             return Flow::Continue;
         }
-        let asked = turn.ledger.applied.last().and_then(|a| {
-            Some(Choice {
-                limit: self.limits.get(a.limit)?,
-                index: a.limit,
-                set: a.set,
-                buckets: self.sets.get(a.set)?,
-            })
-        });
+        let last = turn.ledger.applied.last();
+        let asked = last.and_then(|a| self.choice_of(a));
         let (Some(choice), Some(fleet)) = (asked, &self.fleet) else {
             return Flow::Continue;
         };

@@ -23,6 +23,10 @@ impl Policy for EarlyLimits {
         self.0.on_start(world);
     }
 
+    fn prepare(&self, stream: &mut (), exchange: &mut Exchange, world: &dyn World) {
+        self.0.prepare(stream, exchange, world);
+    }
+
     fn on_request_headers(
         &self,
         _stream: &mut (),
@@ -54,6 +58,14 @@ impl Policy for EarlyLimits {
         end: bool,
     ) -> ResponseFlow {
         self.0.on_response_headers(stream, exchange, world, end)
+    }
+
+    fn on_tick(&self, world: &dyn World) {
+        self.0.on_tick(world);
+    }
+
+    fn on_stop(&self, world: &dyn World) {
+        self.0.on_stop(world);
     }
 }
 

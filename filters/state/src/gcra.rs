@@ -192,10 +192,12 @@ impl Bucket {
         }
     }
 
-    /// The time after tokens were given back that had been taken. Never earlier than it would be without them.
+    /// The time after tokens were given back that had been taken `elapsed` nanoseconds ago. Never earlier than it
+    /// would be without them: what the bucket gained since then is not given back, since it could not gain more had
+    /// they not been taken from a full one.
     #[must_use]
-    pub fn give_back(&self, tat: Tat, span: Tat) -> Tat {
-        self.difference(self.normal(tat), span)
+    pub fn give_back(&self, tat: Tat, span: Tat, elapsed: u64) -> Tat {
+        self.difference(self.normal(tat), self.difference(span, Tat::at(elapsed)))
     }
 
     /// What the bucket holds at `now`.
@@ -227,7 +229,7 @@ impl Bucket {
         Reading { remaining, next }
     }
 
-    fn sum(&self, a: Tat, b: Tat) -> Tat {
+    pub(crate) fn sum(&self, a: Tat, b: Tat) -> Tat {
         let parts = u64::from(a.part).saturating_add(u64::from(b.part));
         let q = u64::from(self.q);
         let (carry, part) = if parts >= q {
@@ -242,7 +244,7 @@ impl Bucket {
     }
 
     /// `a - b`, or zero.
-    fn difference(&self, a: Tat, b: Tat) -> Tat {
+    pub(crate) fn difference(&self, a: Tat, b: Tat) -> Tat {
         if a <= b {
             return Tat::default();
         }

@@ -4,6 +4,8 @@
 //! |---|---|---|
 //! | [`gcra`] | the token bucket as one number | limits |
 //! | [`table`] | a fixed number of pages of bucket entries | limits |
+//! | [`lease`] | tokens that a worker takes ahead | limits |
+//! | [`occupancy`] | how full the table is | limits |
 //! | [`cas`] | load, change, store: bounded tries | all |
 //! | [`seed`] | the secret of the seeded hash, one per proxy | limits |
 //! | [`window`] | calendar days and months | budgets |
@@ -18,6 +20,8 @@ extern crate tollgate_wasm_test;
 pub mod budget;
 pub mod cas;
 pub mod gcra;
+pub mod lease;
+pub mod occupancy;
 pub mod seed;
 pub mod table;
 pub mod window;

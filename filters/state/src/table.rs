@@ -17,12 +17,13 @@
 //! A page of another layout, geometry or size, or with bytes that cannot be read, is taken for empty and replaced.
 
 mod key;
-mod page;
+pub(crate) mod page;
 
 pub use key::{Key, Place};
 
-use crate::cas::{self, Change, Contended};
+use crate::cas::{self, Change, Contended, Updated};
 use crate::gcra::{Bucket, CLOCK_SLACK, MAX_BUCKETS, Reading, Tat, Verdict};
+use crate::occupancy::Occupancy;
 use key::PageKey;
 use page::Page;
 use std::cell::{Cell, RefCell};
@@ -46,6 +47,20 @@ pub struct Events {
     pub floored: bool,
     /// The page could not be read and was taken for empty.
     pub discarded: bool,
+    /// Where the tokens came from.
+    pub source: Source,
+}
+
+/// Where tokens came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// The table, for this request alone.
+    #[default]
+    Table,
+    /// The table, by way of a worker's [`crate::lease`].
+    Renewed,
+    /// The worker's lease: nothing shared was asked.
+    Lease,
 }
 
 /// The readings of the buckets of one record, in their order.
@@ -107,6 +122,29 @@ impl Table {
         self.pages
     }
 
+    /// Bytes of records that all pages can hold.
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        let each = self.page_bytes.saturating_sub(page::HEADER);
+        u64::try_from(each)
+            .unwrap_or(u64::MAX)
+            .saturating_mul(u64::from(self.pages))
+    }
+
+    /// What a page holds that is not over.
+    pub(crate) fn live<S: Store + ?Sized>(&self, store: &S, page: u32, now: u64) -> Occupancy {
+        let mut bytes = self.buffer.take();
+        let known = store
+            .load(PageKey::new(page).as_str(), &mut bytes)
+            .is_some();
+        let found = match known {
+            true => self.page(&mut bytes, now).live(now),
+            false => Occupancy::default(),
+        };
+        self.buffer.replace(bytes);
+        found
+    }
+
     /// Where a key's buckets are.
     #[must_use]
     pub fn place(&self, key: &Key) -> Place {
@@ -126,10 +164,8 @@ impl Table {
         spans: &[Tat],
         now: u64,
     ) -> Result<Answer, Contended> {
-        let key = PageKey::new(place.page);
-        let updated = cas::update_in(&self.buffer, store, key.as_str(), cas::TRIES, |bytes| {
-            let mut page = self.page(bytes, now);
-            let (mut answer, tats, store) = decide(&page, place.tag, buckets, spans, now);
+        let updated = self.change(store, place.page, now, |page| {
+            let (mut answer, tats, store) = decide(page, place.tag, buckets, spans, now);
             if !store {
                 return Change::Keep(answer);
             }
@@ -166,7 +202,8 @@ impl Table {
         answer
     }
 
-    /// Gives back what [`Table::take`] took, because the request was refused by something else.
+    /// Gives back what [`Table::take`] took `elapsed` nanoseconds ago, because the request was refused by something else.
+    /// What of it would be there again by now in any case is not: it may have been taken.
     ///
     /// # Errors
     /// [`Contended`]: the tokens stay taken.
@@ -176,18 +213,17 @@ impl Table {
         place: Place,
         buckets: &[Bucket],
         spans: &[Tat],
+        elapsed: u64,
         now: u64,
     ) -> Result<Events, Contended> {
-        let key = PageKey::new(place.page);
-        let updated = cas::update_in(&self.buffer, store, key.as_str(), cas::TRIES, |bytes| {
-            let mut page = self.page(bytes, now);
+        let updated = self.change(store, place.page, now, |page| {
             let parts = buckets.iter().any(Bucket::has_parts);
             // Forgotten meanwhile: then the tokens are in the floor, or there again.
             let Some(mut tats) = page.find(place.tag, buckets.len(), parts) else {
                 return Change::Keep(());
             };
             for ((tat, bucket), span) in tats.iter_mut().zip(buckets).zip(spans) {
-                *tat = bucket.give_back(*tat, *span);
+                *tat = bucket.give_back(*tat, *span, elapsed);
             }
             let tats = tats.get(..buckets.len()).unwrap_or_default();
             page.put(place.tag, tats, parts, now);
@@ -196,6 +232,20 @@ impl Table {
         Ok(Events {
             retries: updated.retries,
             ..Events::default()
+        })
+    }
+
+    /// Changes one page.
+    pub(crate) fn change<T, S: Store + ?Sized>(
+        &self,
+        store: &S,
+        page: u32,
+        now: u64,
+        mut change: impl FnMut(&mut Page<'_>) -> Change<T>,
+    ) -> Result<Updated<T>, Contended> {
+        let key = PageKey::new(page);
+        cas::update_in(&self.buffer, store, key.as_str(), cas::TRIES, |bytes| {
+            change(&mut self.page(bytes, now))
         })
     }
 

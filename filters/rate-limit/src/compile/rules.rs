@@ -1,6 +1,7 @@
 //! Rules of a limit and their buckets.
 
 use super::Limits;
+use crate::cost::Cost;
 use crate::key::Part;
 use crate::limit::{BucketSet, Rule};
 use std::rc::Rc;
@@ -25,21 +26,21 @@ impl Limits {
         }
         let cost_value = section.optional("cost");
         let cost = match &cost_value {
-            Some(v) => v.integer(0..=MAX_TOKENS),
-            None => Some(1),
+            Some(v) => Cost::compile(v),
+            None => Some(Cost::default()),
         };
         let set = section
             .required("buckets")
-            .and_then(|v| self.set(v, limit, cost, &cost_value));
-        let groups = self.overrides(section.optional("groups"), limit, cost, &cost_value);
-        let consumers = self.overrides(section.optional("consumers"), limit, cost, &cost_value);
+            .and_then(|v| self.set(v, limit, &cost, &cost_value));
+        let groups = self.overrides(section.optional("groups"), limit, &cost, &cost_value);
+        let consumers = self.overrides(section.optional("consumers"), limit, &cost, &cost_value);
         section.finish();
         Some(Rule {
             matcher: matcher?,
             set: set?,
             groups,
             consumers,
-            free: cost? == 0,
+            cost: cost?,
         })
     }
 
@@ -47,7 +48,7 @@ impl Limits {
         &mut self,
         value: Option<Value<'_>>,
         limit: &Rc<str>,
-        cost: Option<u64>,
+        cost: &Option<Cost>,
         cost_value: &Option<Value<'_>>,
     ) -> Vec<(Rc<str>, usize)> {
         let Some(section) = value.and_then(Value::section) else {
@@ -65,7 +66,7 @@ impl Limits {
         &mut self,
         value: Value<'_>,
         limit: &Rc<str>,
-        cost: Option<u64>,
+        cost: &Option<Cost>,
         cost_value: &Option<Value<'_>>,
     ) -> Option<usize> {
         let items = value.clone().list()?;
@@ -73,13 +74,14 @@ impl Limits {
             value.error(format!("must be a list of 1 to {MAX_BUCKETS} buckets"));
         }
         let buckets: Vec<Bucket> = items.into_iter().filter_map(bucket).collect();
-        let cost = cost?;
-        if buckets.iter().any(|b| b.max_tokens() < cost) {
+        let cost = cost.as_ref()?;
+        if buckets.iter().any(|b| b.max_tokens() < cost.most()) {
             cost_value.as_ref().unwrap_or(&value).error(
                 "is more than a bucket of this rule can hold (max_tokens): no request would ever pass",
             );
         }
-        self.sets.push(BucketSet::new(limit, buckets, cost, false));
+        self.sets
+            .push(BucketSet::new(limit, buckets, cost.tokens, false));
         self.sets.len().checked_sub(1)
     }
 }

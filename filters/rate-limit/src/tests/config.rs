@@ -65,7 +65,7 @@ fn all_errors_at_once_each_with_its_path() {
             "limits[2].rules[0]: the limit's key has a template variable that this rule's match.path.template lacks",
             "limits[2].name: another limit has the same name",
             "limits[3].scope: needs the section fleet, which names the rate limit service's cluster",
-            "limit: unknown field; known here: fleet, headers, limits, on_contention, table",
+            "limit: unknown field; known here: fleet, headers, leases, limits, on_contention, rate_limited_status, shadow_header, table",
         ]
     );
 }

@@ -226,7 +226,9 @@ fn shadow_counts_and_marks_but_refuses_nothing() {
     let mut exchange = proxy.exchange("/", &[]);
     Drive::<RateLimit>::default().request_headers(&proxy.policy, &mut exchange, &proxy.world);
     let published = exchange.facts.take_published();
-    assert_eq!(published, [(state_name::LIMIT, b"new".to_vec())]);
+    assert_eq!(published, [(state_name::SHADOW_LIMIT, b"new".to_vec())]);
+    let mark = exchange.request.sole("x-tollgate-shadow-limit");
+    assert_eq!(mark, Ok(Some(&b"new"[..])));
 }
 
 #[test]

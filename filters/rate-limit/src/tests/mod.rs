@@ -2,7 +2,9 @@
 
 mod config;
 mod fleet;
+mod leases;
 mod local;
+mod options;
 mod stages;
 
 use crate::{RateLimit, compile};

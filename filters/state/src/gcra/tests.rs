@@ -121,8 +121,8 @@ fn what_is_given_back_is_there_again() {
     assert!(taken(&bucket, &mut tat, NOW, 2));
     let before = tat;
     assert!(taken(&bucket, &mut tat, NOW, 3));
-    assert_eq!(bucket.give_back(tat, bucket.span(3)), before);
-    assert!(bucket.give_back(before, bucket.span(2)) <= Tat::at(NOW));
+    assert_eq!(bucket.give_back(tat, bucket.span(3), 0), before);
+    assert!(bucket.give_back(before, bucket.span(2), 0) <= Tat::at(NOW));
 }
 
 #[test]
@@ -230,6 +230,6 @@ proptest! {
         }
         let reading = bucket.read(tat, now);
         prop_assert!(reading.remaining <= bucket.max_tokens());
-        let _ = bucket.give_back(tat, span);
+        let _ = bucket.give_back(tat, span, 0);
     }
 }

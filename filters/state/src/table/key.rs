@@ -8,8 +8,8 @@ use std::hash::Hasher;
 /// Where the buckets of one (limit, key) are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    pub(super) page: u32,
-    pub(super) tag: u64,
+    pub(crate) page: u32,
+    pub(crate) tag: u64,
 }
 
 /// Makes a [`Place`] out of the parts of a key. Each part is hashed with its length, so `("ab", "c")` and

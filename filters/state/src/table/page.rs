@@ -1,17 +1,18 @@
 //! The bytes of one page; see the module above for the layout.
 
 use crate::gcra::{MAX_BUCKETS, Tat};
+use crate::occupancy::Occupancy;
 use std::cell::RefCell;
 
 const MAGIC: [u8; 4] = [b'T', b'G', b'B', 1];
-const HEADER: usize = 16;
+pub(super) const HEADER: usize = 16;
 const PARTS: u8 = 16;
 
 /// A page must hold one record of the largest shape.
 pub(super) const LEAST_BYTES: usize = HEADER + 9 + MAX_BUCKETS * 12;
 
 /// A page being read or changed in the buffer that is then stored.
-pub(super) struct Page<'a> {
+pub(crate) struct Page<'a> {
     bytes: &'a mut Vec<u8>,
     scratch: &'a RefCell<Vec<u8>>,
     limit: usize,
@@ -56,11 +57,11 @@ impl<'a> Page<'a> {
         page
     }
 
-    pub(super) fn discarded(&self) -> bool {
+    pub(crate) fn discarded(&self) -> bool {
         self.discarded
     }
 
-    pub(super) fn floor(&self) -> u64 {
+    pub(crate) fn floor(&self) -> u64 {
         u64_at(self.bytes, 8).unwrap_or(0)
     }
 
@@ -75,15 +76,26 @@ impl<'a> Page<'a> {
     }
 
     /// The times of a record. One of the same tag with another shape is another limit's.
-    pub(super) fn find(&self, tag: u64, n: usize, parts: bool) -> Option<[Tat; MAX_BUCKETS]> {
+    pub(crate) fn find(&self, tag: u64, n: usize, parts: bool) -> Option<[Tat; MAX_BUCKETS]> {
         let shape = shape(n, parts);
         self.records()
             .find(|r| r.tag == tag && r.shape == shape)
             .map(|r| r.tats())
     }
 
+    /// What is not over.
+    pub(super) fn live(&self, now: u64) -> Occupancy {
+        let mut found = Occupancy::default();
+        for record in self.records().filter(|r| r.latest() > now) {
+            found.keys = found.keys.saturating_add(1);
+            let bytes = u64::try_from(record.whole.len()).unwrap_or(0);
+            found.bytes = found.bytes.saturating_add(bytes);
+        }
+        found
+    }
+
     /// Writes a record, makes room if it is new. Returns whether one was forgotten for it that was still needed.
-    pub(super) fn put(&mut self, tag: u64, tats: &[Tat], parts: bool, now: u64) -> bool {
+    pub(crate) fn put(&mut self, tag: u64, tats: &[Tat], parts: bool, now: u64) -> bool {
         let shape = shape(tats.len(), parts);
         let mut record = [0; LEAST_BYTES];
         let len = encode(&mut record, tag, shape, tats);

@@ -105,7 +105,7 @@ fn what_is_given_back_can_be_taken_again() {
     assert!(take().allowed);
     assert!(!take().allowed);
     table
-        .give_back(&world, place, &buckets, &spans, NOW)
+        .give_back(&world, place, &buckets, &spans, 0, NOW)
         .unwrap();
     assert!(take().allowed);
     assert!(!take().allowed);

@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""Are limits exact under load? wrk with 64 connections against a real Envoy with two workers, with and without leases.
+
+For each case the requests that a limit let through (its own counter) are compared with what its buckets may let through at
+most in the time of the run: burst + rate x T. More is a fault, less than 99 % of it is one, too.
+
+    python3 benches/limits/exact.py --envoy PATH [--seconds 10]
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+
+from proxy import Proxy, envoy_of
+
+OFF = {"enabled": False}
+ON = {"min_tokens": 1}
+# Name, buckets (max_tokens, tokens_per_fill, seconds), what leases are.
+CASES = [
+    ("20 at once, 10 a second; too small for leases", [(20, 10, 1)], {}),
+    ("60 a minute and 1000 an hour; too small for leases", [(60, 60, 60), (1000, 1000, 3600)], {}),
+    ("5000 at once, 1000 a second; without leases", [(5000, 1000, 1)], OFF),
+    ("5000 at once, 1000 a second; default leases", [(5000, 1000, 1)], {}),
+    ("5000 at once, 1000 a second; leases of up to 10 %", [(5000, 1000, 1)], {**ON, "max_percent": 10}),
+    ("1000 a second and 9000 a minute; without leases", [(1000, 1000, 1), (9000, 9000, 60)], OFF),
+    ("1000 a second and 9000 a minute; default leases", [(1000, 1000, 1), (9000, 9000, 60)], {}),
+    ("60 per 7 s, no whole nanoseconds; leases from 1 token on", [(600, 60, 7)], {**ON, "max_percent": 10}),
+]
+
+
+def config(buckets, leases):
+    return {"leases": leases, "limits": [{
+        "name": name, "key": ["client_address"], "rules": [{
+            "match": {"path": {"prefix": f"/{name}"}},
+            "buckets": [{"max_tokens": m, "tokens_per_fill": n, "fill_interval": f"{s}s"} for m, n, s in buckets]}]}
+        for name in ("one", "two")]}
+
+
+def most(buckets, seconds):
+    return min(burst + rate * seconds / interval for burst, rate, interval in buckets)
+
+
+def run(envoy, seconds, buckets, leases):
+    """(limit, admitted, at most, at least, share of lease hits)"""
+    with Proxy(envoy, config(buckets, leases)) as proxy:
+        began = time.time()
+        url = f"http://127.0.0.1:{proxy.port}"
+        # Two keys at a time: 64 connections, all of them asking for more than there is.
+        loads = [subprocess.Popen(["wrk", "-t1", "-c32", f"-d{seconds}s", f"{url}/{name}"], stdout=subprocess.DEVNULL)
+                 for name in ("one", "two")]
+        for load in loads:
+            load.wait()
+        ended = time.time()
+        metrics = proxy.metrics()
+        hits = metrics.get("tollgate_limit_leases_total(reason=hit)", 0)
+        for name in ("one", "two"):
+            counted = {reason: metrics.get(f"tollgate_decisions_total(policy=rate_limit,reason={reason},rule={name})", 0)
+                       for reason in ("allowed", "limited", "contended")}
+            allowed, asked = counted["allowed"], sum(counted.values())
+            yield name, asked, allowed, most(buckets, ended - began), most(buckets, seconds), hits
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--envoy", required=True)
+    parser.add_argument("--seconds", type=int, default=10)
+    arguments = parser.parse_args()
+    envoy, faults = envoy_of(arguments), 0
+    print("| limit | asked | admitted | burst + rate x T | admitted of it | lease hits |\n|---|---|---|---|---|---|")
+    for title, buckets, leases in CASES:
+        for name, asked, allowed, upper, lower, hits in run(envoy, arguments.seconds, buckets, leases):
+            share = allowed / lower
+            good = allowed <= upper and share >= 0.99 and asked > upper
+            faults += not good
+            print(f"| {title} ({name}) | {asked} | {allowed} | {lower:.0f} to {upper:.0f} | {100 * share:.2f} % | {hits} |"
+                  f"{'' if good else ' FAULT'}", flush=True)
+    print(f"{2 * len(CASES) - faults} passed, {faults} failed")
+    sys.exit(faults > 0)
+
+
+main()
