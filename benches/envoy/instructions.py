@@ -83,9 +83,12 @@ def main():
         wanted = {"none", "empty", *arguments.only.split(",")}
         chosen = [name for name in chosen if name in wanted]
     with tempfile.TemporaryDirectory(prefix="tollgate-bench-") as directory:
-        envoy = Counted(arguments.envoy, directory, chosen)
-        profiles = {name: envoy.count(name) for name in chosen}
-        envoy.stop()
+        profiles = {}
+        for name in chosen:
+            # An Envoy each, so that nobody counts the ticks of another variant's filters.
+            envoy = Counted(arguments.envoy, directory, [name])
+            profiles[name] = envoy.count(name)
+            envoy.stop()
         report(chosen, profiles)
         if arguments.functions:
             functions(profiles[arguments.functions], variants.module(arguments.functions))
