@@ -86,7 +86,9 @@ def main():
         profiles = {}
         for name in chosen:
             # An Envoy each, so that nobody counts the ticks of another variant's filters.
-            envoy = Counted(arguments.envoy, directory, [name])
+            own = pathlib.Path(directory) / name
+            own.mkdir()
+            envoy = Counted(arguments.envoy, own, [name])
             profiles[name] = envoy.count(name)
             envoy.stop()
         report(chosen, profiles)
