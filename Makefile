@@ -115,6 +115,17 @@ bench: needs-bench $(ENVOY_BIN) wasm ## Criterion for the policies, then CPU per
 	cargo build --release --target wasm32-wasip1 --target-dir target -p tollgate-bench-empty
 	python3 benches/envoy/cpu.py --envoy '$(ENVOY_BIN)' --write docs/performance.md
 
+# The parser that knows nothing of Tollgate.
+.venv/http-sfv/bin/python:
+	@python3 -m venv .venv/http-sfv
+	@.venv/http-sfv/bin/pip install --quiet --disable-pip-version-check --no-input http-sfv || { rm -rf .venv/http-sfv; exit 1; }
+
+.PHONY: limits
+limits: needs-bench $(ENVOY_BIN) dist/rate-limit.wasm .venv/http-sfv/bin/python ## rate limits in a real Envoy: exact under load, a million keys, every header (4 min)
+	.venv/http-sfv/bin/python benches/limits/headers.py --envoy '$(ENVOY_BIN)'
+	python3 benches/limits/exact.py --envoy '$(ENVOY_BIN)' --write docs/rate-limit.md
+	python3 benches/limits/flood.py --envoy '$(ENVOY_BIN)'
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZ_SECONDS (60) seconds; needs a nightly compiler
 	@scripts/fuzz.sh '$(FUZZ_SECONDS)'

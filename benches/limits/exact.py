@@ -8,6 +8,7 @@ most in the time of the run: burst + rate x T. More is a fault, less than 99 % o
 """
 
 import argparse
+import pathlib
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from proxy import Proxy, envoy_of
 
 OFF = {"enabled": False}
 ON = {"min_tokens": 1}
+MARK = "<!-- bench:limits -->"
 # Name, buckets (max_tokens, tokens_per_fill, seconds), what leases are.
 CASES = [
     ("20 at once, 10 a second; too small for leases", [(20, 10, 1)], {}),
@@ -65,16 +67,24 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--envoy", required=True)
     parser.add_argument("--seconds", type=int, default=10)
+    parser.add_argument("--write", type=pathlib.Path, help="put the table into this page")
     arguments = parser.parse_args()
     envoy, faults = envoy_of(arguments), 0
-    print("| limit | asked | admitted | burst + rate x T | admitted of it | lease hits |\n|---|---|---|---|---|---|")
+    lines = ["| limit | asked | admitted | burst + rate x T | admitted of it | lease hits |", "|---|---|---|---|---|---|"]
+    print("\n".join(lines))
     for title, buckets, leases in CASES:
         for name, asked, allowed, upper, lower, hits in run(envoy, arguments.seconds, buckets, leases):
             share = allowed / lower
             good = allowed <= upper and share >= 0.99 and asked > upper
             faults += not good
-            print(f"| {title} ({name}) | {asked} | {allowed} | {lower:.0f} to {upper:.0f} | {100 * share:.2f} % | {hits} |"
-                  f"{'' if good else ' FAULT'}", flush=True)
+            lines.append(f"| {title} ({name}) | {asked} | {allowed} | {lower:.0f} to {upper:.0f} | {100 * share:.2f} % | {hits} |")
+            print(lines[-1] + ("" if good else " FAULT"), flush=True)
+    if arguments.write and not faults:
+        text = arguments.write.read_text()
+        start, end = text.index(MARK), text.index(MARK.replace("<!-- ", "<!-- /"))
+        about = (f"Seen with `make limits` (two workers, 64 connections, {arguments.seconds} s, two keys at a time; T is wrk's time, "
+                 "and the time from before its start to after its end; lease hits of both keys):")
+        arguments.write.write_text("\n".join([text[:start] + MARK, about, "", *lines, text[end:]]))
     print(f"{2 * len(CASES) - faults} passed, {faults} failed")
     sys.exit(faults > 0)
 

@@ -1,6 +1,7 @@
 //! The policy as a proxy sees it: configuration in, requests through `Drive`, answers out.
 
 mod config;
+mod documented;
 mod fleet;
 mod leases;
 mod local;
