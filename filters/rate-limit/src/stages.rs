@@ -78,6 +78,9 @@ impl Policy for Limits {
         exchange: &mut Exchange,
         world: &dyn World,
     ) -> Flow {
+        if self.0.late_from == self.0.limits.len() {
+            return Flow::Continue;
+        }
         self.0.on_request_headers(stream, exchange, world)
     }
 

@@ -55,6 +55,7 @@ fn every_answer_is_documented() {
 }
 
 /// How many requests pass from the first one on and before `until`, by a client that asks whenever a token is there.
+#[allow(clippy::arithmetic_side_effects)]
 fn admitted(buckets: &[Bucket], until: u64) -> u64 {
     let start = 1_795_000_000 * SECOND;
     let mut now = start;
