@@ -96,6 +96,10 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
     const NOW: u64 = 1_795_000_000 * SECOND;
 
+    /// Pages of the tests' tables, and ticks for all of them.
+    const PAGES: u32 = 1685;
+    const TICKS: usize = PAGES.div_ceil(CHUNK) as usize;
+
     fn pass(table: &Table, world: &TestWorld, now: u64) -> (usize, Occupancy) {
         let mut ticks = 0;
         loop {
@@ -111,7 +115,8 @@ mod tests {
     fn keys_that_are_not_full_are_counted() {
         let world = TestWorld::default();
         let table = Table::new(1 << 20, 60 * SECOND);
-        assert_eq!(pass(&table, &world, NOW), (7, Occupancy::default()));
+        assert_eq!(table.pages(), PAGES);
+        assert_eq!(pass(&table, &world, NOW), (TICKS, Occupancy::default()));
         let bucket = [Bucket::new(2, 1, SECOND).unwrap()];
         for key in 0..1_000 {
             let mut parts = Key::new(Seed([3; 16]));
@@ -129,13 +134,13 @@ mod tests {
             keys: 1_000,
             bytes: 17_000,
         };
-        assert_eq!(pass(&table, &world, NOW), (7, all));
+        assert_eq!(pass(&table, &world, NOW), (TICKS, all));
         // One token is there again after a second, two are after two.
         let half = Occupancy {
             keys: 500,
             bytes: 8_500,
         };
-        assert_eq!(pass(&table, &world, NOW + SECOND), (7, half));
+        assert_eq!(pass(&table, &world, NOW + SECOND), (TICKS, half));
         assert_eq!(
             pass(&table, &world, NOW + 2 * SECOND).1,
             Occupancy::default()
@@ -148,7 +153,7 @@ mod tests {
         let world = TestWorld::default();
         let one = Table::new(1 << 20, SECOND);
         let two = Table::new(1 << 20, SECOND);
-        let ticks = (0..7).filter(|i| step([&one, &two][i % 2], &world, NOW).is_some());
+        let ticks = (0..TICKS).filter(|i| step([&one, &two][i % 2], &world, NOW).is_some());
         assert_eq!(ticks.count(), 1);
     }
 
@@ -162,7 +167,7 @@ mod tests {
             b"what is this, and how did it get here?",
         ] {
             world.store(KEY, bytes, Expect::Anything).unwrap();
-            assert_eq!(pass(&table, &world, NOW).0, 7);
+            assert_eq!(pass(&table, &world, NOW).0, TICKS);
         }
         let other = Progress {
             next: 3,
@@ -171,6 +176,6 @@ mod tests {
         world
             .store(KEY, &write(&other, 7), Expect::Anything)
             .unwrap();
-        assert_eq!(pass(&table, &world, NOW), (7, Occupancy::default()));
+        assert_eq!(pass(&table, &world, NOW), (TICKS, Occupancy::default()));
     }
 }
