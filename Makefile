@@ -99,6 +99,15 @@ test: needs-test $(ENVOY_BIN) $(ENVOY_OLD_BIN) ## all tests; ends with the line 
 check-configs: needs-run $(ENVOY_BIN) $(ENVOY_OLD_BIN) ## every configuration under envoy/: by `tollgate check` and by Envoy itself
 	@python3 scripts/test.py --envoy newest='$(ENVOY_BIN)' --envoy oldest='$(ENVOY_OLD_BIN)' --target-dir '$(TARGET_DIR)' modules configs
 
+.PHONY: cost-check
+cost-check: $(ENVOY_BIN) dist/gateway.wasm .venv/cost/bin/openai ## cost accounting under fire: failing receiver, kill -9, a hammered budget, Python SDKs
+	@.venv/cost/bin/python scripts/cost_check.py --envoy '$(ENVOY_BIN)' $(TEST_ARGS)
+
+.venv/cost/bin/openai:
+	@echo '== the Python packages openai and anthropic from PyPI into .venv'
+	@python3 -m venv .venv/cost
+	@.venv/cost/bin/pip install --quiet --disable-pip-version-check --no-input openai anthropic
+
 .PHONY: lint
 lint: ## formatting and clippy, warnings denied, natively and for WebAssembly
 	cargo fmt --all --check

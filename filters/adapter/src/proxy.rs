@@ -178,6 +178,7 @@ impl World for Proxy {
         match attribute {
             Attribute::SourceAddress => abi::property("source\0address"),
             Attribute::RouteName => abi::property("xds\0route_name"),
+            Attribute::RequestSize => number("request\0size"),
             Attribute::RequestTotalSize => number("request\0total_size"),
             Attribute::ResponseTotalSize => number("response\0total_size"),
             Attribute::ResponseCode => number("response\0code"),

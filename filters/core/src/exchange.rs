@@ -53,6 +53,10 @@ pub mod state_name {
     pub const PRICE: &str = "tollgate.price";
     /// Tokens as `input,output`.
     pub const TOKENS: &str = "tollgate.tokens";
+    /// The model that answered, as the answer names it, else as the request does.
+    pub const MODEL: &str = "tollgate.model";
+    /// What is left of the budget closest to its end, plain decimal.
+    pub const BUDGET_REMAINING: &str = "tollgate.budget_remaining";
     /// The webhook verdict: `verified`, `unverified` or a reason of refusal.
     pub const WEBHOOK: &str = "tollgate.webhook";
     /// The id of the webhook secret that matched.
@@ -61,10 +65,10 @@ pub mod state_name {
     pub const LIMIT: &str = "tollgate.limit";
     /// The limits in shadow mode that would have refused, joined by `,`.
     pub const SHADOW_LIMIT: &str = "tollgate.shadow_limit";
-    /// The budget that refused.
+    /// The budget that refused, or of which little is left.
     pub const BUDGET: &str = "tollgate.budget";
     /// All of them.
-    pub const ALL: [&str; 13] = [
+    pub const ALL: [&str; 15] = [
         CONSUMER,
         GROUPS,
         KEY_ID,
@@ -73,6 +77,8 @@ pub mod state_name {
         COST,
         PRICE,
         TOKENS,
+        MODEL,
+        BUDGET_REMAINING,
         WEBHOOK,
         WEBHOOK_SECRET,
         LIMIT,

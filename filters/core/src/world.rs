@@ -135,6 +135,8 @@ pub enum Attribute {
     SourceAddress,
     /// The route's name, as it is when asked (it goes stale when a header changes the route).
     RouteName,
+    /// Bytes of the request body: as its `content-length` says, else received so far.
+    RequestSize,
     /// Bytes of the request body received so far, headers included.
     RequestTotalSize,
     /// Bytes of the answer sent so far, headers included.

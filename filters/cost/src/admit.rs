@@ -1,44 +1,39 @@
 //! Before the call: which prices it may have, what it may cost at most, and whether there is money for it.
 
-use crate::call::Call;
-use crate::ledger::Refusal;
+use crate::accounts::Refusal;
+use crate::budgets::Budget;
+use crate::call::{Call, Needs, Notice, content_length};
+use crate::check::Invalid;
 use crate::meters::Reason;
 use crate::policy::Cost;
+use crate::price::{ONE, Price};
 use crate::replies::{self, Shortfall};
+use crate::request::Asked;
 use tollgate_core::exchange::state_name;
-use tollgate_core::{Exchange, Flow, Money, World};
+use tollgate_core::{Consumer, Exchange, Flow, Money, UnixNanos, World};
 use tollgate_state::budget::Charge;
 
 impl Cost {
-    /// Prices a request and charges its consumer's budgets. `Ok(None)`: it has no price.
-    ///
-    /// # Errors
-    /// The refusal.
-    pub(crate) fn admit(
-        &self,
-        exchange: &mut Exchange,
-        world: &dyn World,
-    ) -> Result<Option<Call>, Flow> {
-        let candidates = self.candidates(exchange, world);
-        let Some(mut call) = self.price(candidates) else {
-            self.count(Reason::Unpriced, world);
-            return Ok(None);
-        };
-        let costs = call
-            .candidates
-            .iter()
-            .any(|at| self.prices.get(*at).is_some_and(|p| !p.is_free()));
-        if costs && !self.budgets.is_empty() {
-            self.charge(&mut call, exchange, world)?;
-        }
-        Ok(Some(call))
-    }
-
     /// The rules that could apply to a request: all that match up to the first one that does not
     /// ask for a model.
-    fn candidates(&self, exchange: &Exchange, world: &dyn World) -> Vec<usize> {
+    pub(crate) fn candidates(&self, exchange: &mut Exchange, world: &dyn World) -> Vec<usize> {
+        let consumer = if self.prices_ask_for_consumer {
+            exchange.consumer(world).cloned()
+        } else {
+            None
+        };
+        let now = if self.prices_change {
+            world.now()
+        } else {
+            UnixNanos(0)
+        };
         let mut found = Vec::new();
         for (at, price) in self.prices.iter().enumerate() {
+            if self.prices_change && !price.is_valid_at(now)
+                || !price.is_for_consumer(consumer.as_ref())
+            {
+                continue;
+            }
             // A rule that makes requests free lets more pass than having no such rule would.
             let matches = if price.is_free() {
                 price.matcher.matches_safely(exchange, world)
@@ -47,7 +42,7 @@ impl Cost {
             };
             if matches {
                 found.push(at);
-                if price.model.is_none() {
+                if price.models.is_none() {
                     break;
                 }
             }
@@ -55,35 +50,162 @@ impl Cost {
         found
     }
 
-    /// A call by the price table alone; nothing is charged yet.
-    fn price(&self, candidates: Vec<usize>) -> Option<Call> {
-        let rules = || {
-            candidates
-                .iter()
-                .filter_map(|at| self.prices.get(*at).map(|price| (*at, price)))
+    /// The rules of some candidates.
+    pub(crate) fn rules<'p, 'c>(
+        &'p self,
+        candidates: &'c [usize],
+    ) -> impl Iterator<Item = (usize, &'p Price)> + use<'p, 'c> {
+        candidates
+            .iter()
+            .filter_map(|at| self.prices.get(*at).map(|price| (*at, price)))
+    }
+
+    /// Prices a request and charges budgets. `asked`: what its body asks for, if it was read.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub(crate) fn admit(
+        &self,
+        candidates: Vec<usize>,
+        asked: Option<Asked>,
+        exchange: &mut Exchange,
+        world: &dyn World,
+    ) -> Result<Option<Call>, Flow> {
+        let Some(mut call) = self.price(candidates, asked, exchange, world)? else {
+            self.count(Reason::Unpriced, world);
+            return Ok(None);
         };
-        let mut costliest = rules().next()?;
-        for rule in rules() {
-            if rule.1.estimate > costliest.1.estimate {
-                costliest = rule;
-            }
+        if !self.budgets.is_empty() && self.rules(&call.candidates).any(|(_, p)| !p.is_free()) {
+            self.charge(&mut call, exchange, world)?;
+        } else if self.wants_consumer {
+            call.consumer = exchange.consumer(world).cloned();
         }
-        let (at, price) = costliest;
-        let needs_body = rules().any(|(_, p)| p.needs_body());
-        Some(Call {
-            needs_body,
-            reads_status: needs_body || !price.free_status.is_empty(),
-            costliest: at,
-            estimate: price.estimate,
+        Ok(Some(call))
+    }
+
+    /// A call by the price table alone; nothing is charged yet.
+    fn price(
+        &self,
+        candidates: Vec<usize>,
+        asked: Option<Asked>,
+        exchange: &mut Exchange,
+        world: &dyn World,
+    ) -> Result<Option<Call>, Flow> {
+        let requested = self.requested(&candidates, asked.as_ref());
+        if let Some(asked) = &asked {
+            self.judge(&candidates, requested, asked, world)?;
+        }
+        let needs = self.needs(&candidates);
+        let request_bytes = needs
+            .request_size
+            .then(|| content_length(&exchange.request))
+            .flatten();
+        let consumer = if self.prices_ask_for_consumer {
+            exchange.consumer(world)
+        } else {
+            None
+        };
+        let estimated = |(at, price): (usize, &Price)| {
+            let varies = asked.is_some() || needs.request_size || !price.multipliers.is_empty();
+            let estimate = if varies {
+                let bytes = request_bytes.unwrap_or(0);
+                let usage = price.expected(asked.as_ref());
+                price
+                    .estimate(&usage, bytes, price.factor(consumer))
+                    .unwrap_or(Money::MAX)
+            } else {
+                price.estimate
+            };
+            (at, estimate)
+        };
+        let chosen = match requested {
+            Some(at) => self.prices.get(at).map(|price| estimated((at, price))),
+            None => {
+                let mut all = self.rules(&candidates).map(estimated);
+                let first = all.next();
+                first.map(|first| {
+                    all.fold(first, |most, one| if one.1 > most.1 { one } else { most })
+                })
+            }
+        };
+        let Some((costliest, estimate)) = chosen else {
+            return Ok(None);
+        };
+        Ok(Some(Call {
             candidates,
+            costliest,
+            estimate,
+            needs,
+            asked: asked.map(Box::new),
+            started: if self.wants_time {
+                world.now()
+            } else {
+                UnixNanos(0)
+            },
+            request_bytes,
             hold: None,
             remaining: None,
+            warning: None,
             consumer: None,
             reader: None,
+            in_headers: None,
             held: false,
             read: 0,
-            concluded: false,
-        })
+            cost: None,
+        }))
+    }
+
+    /// The rule for the model that the request asks for.
+    fn requested(&self, candidates: &[usize], asked: Option<&Asked>) -> Option<usize> {
+        let model = self.aliases.resolve(asked?.model.as_deref()?);
+        let fits = |p: &Price| p.models.as_ref().is_none_or(|m| m.contain(model));
+        self.rules(candidates)
+            .find(|(_, price)| fits(price))
+            .map(|(at, _)| at)
+    }
+
+    /// A request that is not as it must be is refused before it costs anything.
+    fn judge(
+        &self,
+        candidates: &[usize],
+        requested: Option<usize>,
+        asked: &Asked,
+        world: &dyn World,
+    ) -> Result<(), Flow> {
+        let judged = self
+            .rules(candidates)
+            .filter(|(at, _)| requested.is_none_or(|r| r == *at))
+            .filter_map(|(_, price)| price.checks.as_deref())
+            .try_for_each(|checks| {
+                checks.judge(asked)?;
+                if requested.is_none() && asked.model.is_some() && checks.refuses_unknown_model() {
+                    return Err(Invalid::new("model", "has no price"));
+                }
+                Ok(())
+            });
+        judged.map_err(|invalid| self.invalid(&invalid, world))
+    }
+
+    pub(crate) fn invalid(&self, invalid: &Invalid, world: &dyn World) -> Flow {
+        self.count(Reason::RequestInvalid, world);
+        replies::invalid(invalid).into()
+    }
+
+    fn needs(&self, candidates: &[usize]) -> Needs {
+        let mut needs = Needs {
+            flat: true,
+            ..Needs::default()
+        };
+        for (_, price) in self.rules(candidates) {
+            let reads = price.tokens.is_some() || price.models.is_some();
+            needs.usage |= reads && price.format.table.is_some();
+            needs.end |= price.needs_end();
+            needs.headers |= price.needs_headers() || price.needs_end();
+            needs.status |= !price.free_status.is_empty();
+            needs.request_size |= price.request_kib.is_some();
+            needs.flat &= price.is_flat();
+        }
+        needs
     }
 
     /// Charges the budgets of whoever sent the request.
@@ -93,35 +215,78 @@ impl Cost {
         exchange: &mut Exchange,
         world: &dyn World,
     ) -> Result<(), Flow> {
-        let Some(consumer) = exchange.consumer(world) else {
-            if !self.refuse_anonymous {
-                return Ok(());
-            }
+        call.consumer = exchange.consumer(world).cloned();
+        if call.consumer.is_none() && self.refuse_anonymous && self.budgets.need_consumer() {
             self.count(Reason::ConsumerMissing, world);
             return Err(replies::consumer_missing().into());
-        };
-        call.consumer = Some(consumer.id.clone());
-        let lines = self.budgets.lines(consumer, world.now());
-        if lines.is_empty() {
-            return Ok(());
         }
-        // A price that is known beforehand is spent at once: no second trip.
-        let charge = if call.needs_body {
-            Charge::Reserved(call.estimate)
-        } else {
-            Charge::Spent(call.estimate)
-        };
-        match self
-            .ledger
-            .charge(consumer, lines, charge, &self.meters, world)
-        {
-            Ok((hold, left)) => {
-                call.hold = Some(hold);
-                call.remaining = Some(left);
-                Ok(())
+        let consumer = call.consumer.as_ref();
+        let dear = self.judge_estimate(consumer, call.estimate, exchange, world)?;
+        let parts = self.budgets.parts(consumer, world.now());
+        if !parts.is_empty() {
+            // A price that is known beforehand is spent at once: no second trip.
+            let charge = if call.needs.flat {
+                Charge::Spent(call.estimate)
+            } else {
+                Charge::Reserved(call.estimate)
+            };
+            match self
+                .accounts
+                .charge(parts, charge, &self.budgets, &self.meters, world)
+            {
+                Ok((hold, standing)) => {
+                    call.hold = Some(hold);
+                    call.remaining = Some(standing.remaining);
+                    call.warning = standing.warning.map(Notice::Budget);
+                }
+                Err(refusal) => return Err(self.refuse(&refusal, call.estimate, exchange, world)),
             }
-            Err(refusal) => Err(self.refuse(&refusal, call.estimate, exchange, world)),
         }
+        call.warning = dear.map(Notice::PerRequest).or(call.warning);
+        if let Some(warning) = call.warning {
+            self.meters.warning(warning, &self.budgets, world);
+            if let Some(budget) = self.warned(warning) {
+                let facts = &mut exchange.facts;
+                facts.publish(state_name::BUDGET, budget.name.as_bytes());
+            }
+        }
+        Ok(())
+    }
+
+    /// The budget that a warning is about.
+    fn warned(&self, notice: Notice) -> Option<&Budget> {
+        match notice {
+            Notice::PerRequest(at) => self.budgets.iter().nth(at),
+            Notice::Budget(warning) => self.budgets.find(&warning.line).map(|(_, b, _)| b),
+        }
+    }
+
+    /// Whether a single call may cost that much. Returns the budget that it is expensive for.
+    fn judge_estimate(
+        &self,
+        consumer: Option<&Consumer>,
+        estimate: Money,
+        exchange: &mut Exchange,
+        world: &dyn World,
+    ) -> Result<Option<usize>, Flow> {
+        let mut dear = None;
+        for (at, budget) in self.budgets.iter().enumerate() {
+            let Some(bounds) = budget.per_request.filter(|_| budget.applies_to(consumer)) else {
+                continue;
+            };
+            let above = |bound: Option<Money>| bound.is_some_and(|b| estimate > b);
+            if above(bounds.refuse) && !budget.soft {
+                self.meters.too_expensive(at, world);
+                let facts = &mut exchange.facts;
+                facts.publish(state_name::BUDGET, budget.name.as_bytes());
+                let most = bounds.refuse.unwrap_or_default();
+                return Err(replies::too_expensive(budget, estimate, most, &self.currency).into());
+            }
+            if above(bounds.warn) || above(bounds.refuse) {
+                dear = dear.or(Some(at));
+            }
+        }
+        Ok(dear)
     }
 
     fn refuse(
@@ -142,9 +307,7 @@ impl Cost {
             self.count(Reason::Contended, world);
             return replies::contended().into();
         };
-        if let Some(metric) = self.meters.budget(at) {
-            world.count(metric, 1);
-        }
+        self.meters.exhausted(at, world);
         exchange
             .facts
             .publish(state_name::BUDGET, budget.name.as_bytes());
@@ -160,5 +323,13 @@ impl Cost {
             reply = reply.header(name.as_str().to_owned(), exhausted.remaining.to_string());
         }
         reply.into()
+    }
+
+    /// What the call's consumer pays of a price.
+    pub(crate) fn factor(&self, call: &Call, price: &Price) -> u64 {
+        if price.multipliers.is_empty() {
+            return ONE;
+        }
+        price.factor(call.consumer.as_ref())
     }
 }

@@ -1,7 +1,8 @@
-//! Which budgets apply to a consumer, and in which windows.
+//! Which budgets apply to whom, and in which windows.
+
+mod compile;
 
 use std::rc::Rc;
-use tollgate_core::config::{Section, Value};
 use tollgate_core::{Consumer, Money, UnixNanos};
 use tollgate_state::budget::{Line, Tag};
 use tollgate_state::window::{Period, Window, Zone};
@@ -18,112 +19,122 @@ pub struct Budget {
     pub status: u16,
     /// Limited to these consumers; everybody, if this and `groups` are empty.
     pub consumers: Vec<Rc<str>>,
-    groups: Vec<Rc<str>>,
-    limits: Vec<Limit>,
+    /// Limited to members of these groups.
+    pub groups: Vec<Rc<str>>,
+    /// Who has one of their own.
+    pub key: Key,
+    /// Whether it only warns.
+    pub soft: bool,
+    /// What a single call may be estimated at.
+    pub per_request: Option<PerRequest>,
+    /// The limits by period.
+    pub limits: Vec<Limit>,
+    /// Less left than this is a warning, for limits that are above it.
+    pub low_balance: Money,
+    warn_percent: u64,
     zone: Zone,
 }
 
+/// Who has a budget of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// Each consumer.
+    Consumer,
+    /// Each of the budget's groups, shared by its members.
+    Group,
+    /// Nobody: all share one.
+    Constant,
+}
+
+/// Bounds of what a single call is estimated at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PerRequest {
+    /// More is a warning.
+    pub warn: Option<Money>,
+    /// More is refused.
+    pub refuse: Option<Money>,
+}
+
+/// What may be spent in a period.
 #[derive(Debug)]
-struct Limit {
-    period: Period,
+pub struct Limit {
+    /// How long.
+    pub period: Period,
+    /// How much.
+    pub amount: Money,
     tag: Tag,
-    amount: Money,
+}
+
+/// Budgets that lie in one record of the shared state, and how they apply to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The record's key.
+    pub key: String,
+    /// The budgets in it.
+    pub lines: Vec<Line>,
 }
 
 impl Budget {
-    /// Whether it limits that consumer.
+    /// Whether it limits that consumer (or a request without one).
     #[must_use]
-    pub fn applies_to(&self, consumer: &Consumer) -> bool {
-        (self.consumers.is_empty() && self.groups.is_empty())
+    pub fn applies_to(&self, consumer: Option<&Consumer>) -> bool {
+        let Some(consumer) = consumer else {
+            return self.key == Key::Constant && self.is_for_all();
+        };
+        self.is_for_all()
             || self.consumers.contains(&consumer.id)
             || self.groups.iter().any(|g| consumer.in_group(g))
     }
 
-    /// Reads one item of `budgets`.
-    #[must_use]
-    pub fn compile(value: Value<'_>) -> Option<Self> {
-        let section = value.section()?;
-        let name = section.required("name").and_then(|v| v.identifier());
-        if let Some(key) = section.optional("key") {
-            consumer_key(key);
-        }
-        let consumers = ids(&section, "consumers");
-        let groups = ids(&section, "groups");
-        let daily = section.optional("daily").map(|v| v.money());
-        let monthly = section.optional("monthly").map(|v| v.money());
-        if daily.is_none() && monthly.is_none() {
-            section.error("needs daily, monthly or both");
-        }
-        let zone = match section.optional("time_zone") {
-            Some(v) => v
-                .text()
-                .and_then(|t| v.accept(Zone::parse(t), "must be UTC")),
-            None => Some(Zone::Utc),
-        };
-        let status = match section.optional("status") {
-            Some(v) => v.integer(400..=499).and_then(|n| u16::try_from(n).ok()),
-            None => Some(402),
-        };
-        section.finish();
-        let name = name?;
-        let mut limits = Vec::new();
-        for (period, amount) in [(Period::Day, daily), (Period::Month, monthly)] {
-            if let Some(amount) = amount {
-                limits.push(Limit {
-                    period,
-                    tag: Tag::new(&name, period),
-                    amount: amount?,
-                });
-            }
-        }
-        Some(Self {
-            name,
-            status: status?,
-            consumers: consumers?,
-            groups: groups?,
-            limits,
-            zone: zone?,
+    fn is_for_all(&self) -> bool {
+        self.consumers.is_empty() && self.groups.is_empty()
+    }
+
+    /// How it applies at that instant, by period.
+    pub fn lines(&self, now: UnixNanos) -> impl Iterator<Item = Line> + use<'_> {
+        self.limits.iter().map(move |limit| Line {
+            tag: limit.tag,
+            limit: limit.amount,
+            soft: self.soft,
+            window: Window::of(now, limit.period, self.zone),
         })
     }
+
+    /// Whether so much of a limit is a warning.
+    #[must_use]
+    pub fn warns_at(&self, taken: Money, limit: Money) -> bool {
+        let taken = u128::from(taken.pico()).saturating_mul(100);
+        taken >= u128::from(limit.pico()).saturating_mul(u128::from(self.warn_percent))
+            && self.warn_percent > 0
+    }
+
+    /// Whether so little is left of a limit that it is a warning.
+    #[must_use]
+    pub fn is_low(&self, left: Money, limit: Money) -> bool {
+        left < self.low_balance && self.low_balance < limit
+    }
 }
+
+/// The key of a consumer's record.
+#[must_use]
+pub fn consumer_key(consumer: &str) -> String {
+    ["budget/", consumer].concat()
+}
+
+/// The key of a group's record.
+#[must_use]
+pub fn group_key(group: &str) -> String {
+    ["group-budget/", group].concat()
+}
+
+/// The key of the record that all share.
+pub const CONSTANT_KEY: &str = "shared-budget";
 
 /// All budgets, in the order of the configuration.
 #[derive(Debug, Default)]
 pub struct Budgets(Vec<Budget>);
 
 impl Budgets {
-    /// Reads `budgets`.
-    #[must_use]
-    pub fn compile(section: &Section<'_>) -> Option<Self> {
-        let items = section.items("budgets");
-        if items.len() > MAX_BUDGETS {
-            section.error(format!("at most {MAX_BUDGETS} budgets are possible"));
-            return None;
-        }
-        let mut all: Vec<Budget> = Vec::with_capacity(items.len());
-        let mut good = true;
-        for item in items {
-            let place = item.clone();
-            let Some(budget) = Budget::compile(item) else {
-                good = false;
-                continue;
-            };
-            let clashes = |other: &Budget| {
-                other.name == budget.name
-                    || other
-                        .limits
-                        .iter()
-                        .any(|l| budget.limits.iter().any(|m| m.tag == l.tag))
-            };
-            if all.iter().any(clashes) {
-                place.error("name is used twice");
-                good = false;
-            }
-            all.push(budget);
-        }
-        good.then_some(Self(all))
-    }
-
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -135,20 +146,33 @@ impl Budgets {
         self.0.iter()
     }
 
-    /// What applies to the consumer now.
+    /// Whether somebody must be known to pay.
     #[must_use]
-    pub fn lines(&self, consumer: &Consumer, now: UnixNanos) -> Vec<Line> {
-        self.0
-            .iter()
-            .filter(|b| b.applies_to(consumer))
-            .flat_map(|b| {
-                b.limits.iter().map(move |limit| Line {
-                    tag: limit.tag,
-                    limit: limit.amount,
-                    window: Window::of(now, limit.period, b.zone),
-                })
-            })
-            .collect()
+    pub fn need_consumer(&self) -> bool {
+        self.0.iter().any(|b| b.key != Key::Constant)
+    }
+
+    /// What applies to the consumer now. Records in a fixed order, so that two requests never wait for one another.
+    #[must_use]
+    pub fn parts(&self, consumer: Option<&Consumer>, now: UnixNanos) -> Vec<Part> {
+        let mut parts: Vec<Part> = Vec::with_capacity(1);
+        for budget in self.0.iter().filter(|b| b.applies_to(consumer)) {
+            match (budget.key, consumer) {
+                (Key::Constant, _) => {
+                    put(&mut parts, CONSTANT_KEY.to_owned(), budget, now);
+                }
+                (Key::Consumer, Some(consumer)) => {
+                    put(&mut parts, consumer_key(&consumer.id), budget, now);
+                }
+                (Key::Group, Some(consumer)) => {
+                    for group in budget.groups.iter().filter(|g| consumer.in_group(g)) {
+                        put(&mut parts, group_key(group), budget, now);
+                    }
+                }
+                (_, None) => {}
+            }
+        }
+        parts
     }
 
     /// The budget that a line came from: its position, itself, and its period.
@@ -161,28 +185,15 @@ impl Budgets {
     }
 }
 
-/// `[consumer]` is the only key there is so far; written out, it stays right when there are more.
-fn consumer_key(value: Value<'_>) {
-    let place = value.clone();
-    if let Some(items) = value.list() {
-        let is_consumer = |v: &Value<'_>| v.text() == Some("consumer");
-        if items.len() != 1 || !items.iter().all(is_consumer) {
-            place.error("must be [consumer]");
-        }
+fn put(parts: &mut Vec<Part>, key: String, budget: &Budget, now: UnixNanos) {
+    if budget.limits.is_empty() {
+        return;
     }
-}
-
-fn ids(section: &Section<'_>, field: &'static str) -> Option<Vec<Rc<str>>> {
-    let Some(value) = section.optional(field) else {
-        return Some(Vec::new());
-    };
-    let place = value.clone();
-    let items = value.list()?;
-    // An empty list would mean everybody, which is hardly what somebody meant who wrote it.
-    place.accept(
-        (!items.is_empty()).then_some(()),
-        "must not be empty; leave it out for all",
-    )?;
-    let read: Vec<Option<Rc<str>>> = items.iter().map(|v| v.identifier()).collect();
-    read.into_iter().collect()
+    match parts.iter_mut().find(|p| p.key == key) {
+        Some(part) => part.lines.extend(budget.lines(now)),
+        None => parts.push(Part {
+            key,
+            lines: budget.lines(now).collect(),
+        }),
+    }
 }

@@ -1,29 +1,59 @@
 //! One priced call: what is remembered of it, and how its answer can be read.
 
-use crate::ledger::Hold;
+use crate::accounts::{Hold, Warning};
 use crate::meters::Reason;
-use crate::usage::{Reader, Usage};
-use std::rc::Rc;
-use tollgate_core::{Headers, Money};
+use crate::request::Asked;
+use crate::usage::{Findings, Reader, Usage};
+use tollgate_core::{Consumer, Headers, Money, UnixNanos};
 
 /// A priced call on its way.
 #[derive(Debug)]
 pub(crate) struct Call {
     /// The rules that could apply, in order; the answer's model chooses.
     pub(crate) candidates: Vec<usize>,
-    /// The one with the highest estimate: charged before the call, and after it in doubt.
+    /// The one with the highest estimate, or the one that the request's model chose: charged before the call, and after
+    /// it in doubt.
     pub(crate) costliest: usize,
     pub(crate) estimate: Money,
-    pub(crate) needs_body: bool,
-    pub(crate) reads_status: bool,
+    /// What is known of the call only when it has begun.
+    pub(crate) needs: Needs,
+    /// What the request asked for, if it was read.
+    pub(crate) asked: Option<Box<Asked>>,
+    pub(crate) started: UnixNanos,
+    pub(crate) request_bytes: Option<u64>,
     pub(crate) hold: Option<Hold>,
     pub(crate) remaining: Option<Money>,
-    pub(crate) consumer: Option<Rc<str>>,
-    pub(crate) reader: Option<Reader>,
+    pub(crate) warning: Option<Notice>,
+    pub(crate) consumer: Option<Consumer>,
+    pub(crate) reader: Option<Box<Reader>>,
+    /// What the answer's headers said about tokens.
+    pub(crate) in_headers: Option<Box<Findings>>,
     /// The answer is held until its cost is known.
     pub(crate) held: bool,
     pub(crate) read: usize,
-    pub(crate) concluded: bool,
+    /// The cost, once it is known.
+    pub(crate) cost: Option<Money>,
+}
+
+/// What of an exchange has to be looked at, over all candidates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Needs {
+    pub(crate) status: bool,
+    pub(crate) headers: bool,
+    /// Usage or model in the body.
+    pub(crate) usage: bool,
+    pub(crate) end: bool,
+    pub(crate) request_size: bool,
+    /// Nothing: the price was known beforehand.
+    pub(crate) flat: bool,
+}
+
+/// A budget that is nearly used up, or a call that is expensive for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Notice {
+    Budget(Warning),
+    /// The position of the budget.
+    PerRequest(usize),
 }
 
 /// How an exchange ended, as far as its cost is concerned.
@@ -45,11 +75,12 @@ pub(crate) struct Outcome {
     pub(crate) cost: Money,
     pub(crate) price: usize,
     pub(crate) usage: Option<Usage>,
+    pub(crate) model: Option<Vec<u8>>,
     pub(crate) reason: Reason,
 }
 
-/// How to read usage out of an answer, by its headers. `None`: it has none that could be read.
-pub(crate) fn reader_for(response: &Headers) -> Option<Reader> {
+/// The media type of an answer, in lower case; `None` if its body cannot be read.
+pub(crate) fn readable_type(response: &Headers) -> Option<Vec<u8>> {
     let encoded = response
         .get_all("content-encoding")
         .any(|v| !v.trim_ascii().eq_ignore_ascii_case(b"identity"));
@@ -58,10 +89,26 @@ pub(crate) fn reader_for(response: &Headers) -> Option<Reader> {
     }
     let value = response.first("content-type")?;
     let media_type = value.split(|b| *b == b';').next()?.trim_ascii();
-    let media_type = media_type.to_ascii_lowercase();
-    if media_type == b"text/event-stream" {
-        return Some(Reader::events());
-    }
-    let is_json = media_type == b"application/json" || media_type.ends_with(b"+json");
-    is_json.then(Reader::json)
+    Some(media_type.to_ascii_lowercase())
+}
+
+/// How long a body says that it is.
+pub(crate) fn content_length(headers: &Headers) -> Option<u64> {
+    let value = headers.sole("content-length").ok()??;
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// Whether answers of the type come bit by bit: they are never held.
+pub(crate) fn is_stream(media_type: &[u8]) -> bool {
+    const STREAMS: [&[u8]; 4] = [
+        b"text/event-stream",
+        b"application/vnd.amazon.eventstream",
+        b"multipart/x-mixed-replace",
+        b"application/stream+json",
+    ];
+    STREAMS.contains(&media_type)
+        || media_type.starts_with(b"application/grpc")
+        || media_type.ends_with(b"ndjson")
+        || media_type.ends_with(b"jsonl")
+        || media_type.ends_with(b"jsonlines")
 }

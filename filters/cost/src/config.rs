@@ -1,13 +1,18 @@
 //! From the `cost` section to a [`Cost`].
 
+use crate::accounts::Accounts;
 use crate::budgets::Budgets;
+use crate::gauges::Gauges;
 use crate::ledger::Ledger;
 use crate::meters::Meters;
-use crate::policy::{Cost, Shown};
-use crate::price::Price;
+use crate::policy::Cost;
+use crate::price::model::Aliases;
+use crate::price::{self, Multiplier, Price};
+use crate::request;
+use crate::show::Shown;
 use std::rc::Rc;
-use tollgate_core::HeaderName;
-use tollgate_core::config::{Compile, Node, Section};
+use tollgate_core::config::{Compile, Section};
+use tollgate_core::{HeaderName, UnixNanos};
 
 /// The most that an answer may be held for its exact cost, by default.
 const HOLD_BYTES: u64 = 256 * 1024;
@@ -26,7 +31,15 @@ pub fn compile(section: Section<'_>, cx: &mut Compile<'_>) -> Option<Cost> {
         }),
         None => Some(Rc::from("USD")),
     };
-    let prices = prices(&section);
+    let multipliers = match section.optional("multipliers") {
+        Some(value) => price::multipliers(value),
+        None => Some(Rc::from([])),
+    };
+    let aliases = Aliases::compile(&section);
+    let prices = prices(
+        &section,
+        &multipliers.clone().unwrap_or_else(|| Rc::from([])),
+    );
     let budgets = Budgets::compile(&section);
     let refuse_anonymous = match section.optional("on_missing_consumer") {
         Some(v) => v.one_of(&[("refuse", true), ("pass", false)]),
@@ -36,24 +49,63 @@ pub fn compile(section: Section<'_>, cx: &mut Compile<'_>) -> Option<Cost> {
         Some(v) => v.integer(0..=MAX_HOLD_BYTES),
         None => Some(HOLD_BYTES),
     };
-    let shown = shown(&section);
+    let shown = Shown::compile(&section);
+    let ledger = match section.optional("ledger") {
+        Some(value) => Ledger::compile(value, cx.env).map(Some),
+        None => Some(None),
+    };
+    let usage_path = match section.optional("usage_path") {
+        Some(v) => v.text().and_then(|t| {
+            let good = t.starts_with('/') && !t.contains(['?', '#']);
+            let path = good.then(|| Some(t.as_bytes().to_vec()));
+            v.accept(path, "must be a path such as /.tollgate/usage")
+        }),
+        None => Some(None),
+    };
+    let counted = counted(&section);
     section.finish();
-    let (prices, budgets) = (prices?, budgets?);
-    let meters = Meters::register(cx.metrics, &prices, &budgets);
+    multipliers?;
+    let (prices, budgets, counted) = (prices?, budgets?, counted?);
+    let (ledger, hold_bytes) = (ledger?, usize::try_from(hold_bytes?).ok()?);
+    let meters = Meters::register(cx.metrics, &prices, &budgets, &counted);
+    let dated = |p: &Price| p.from > UnixNanos(0) || p.until < UnixNanos(u64::MAX);
+    let prices_ask_for_consumer = prices.iter().any(Price::asks_for_consumer);
+    let reads_requests = prices.iter().any(|p| p.checks.is_some());
     Some(Cost {
         currency: currency?,
+        gauges: Gauges::register(cx.metrics, &budgets),
         meters,
-        prices,
-        budgets,
+        aliases: aliases?,
         refuse_anonymous: refuse_anonymous?,
-        hold_bytes: usize::try_from(hold_bytes?).ok()?,
+        hold_bytes,
         shown: shown?,
         accept_encoding: HeaderName::from_static("accept-encoding"),
-        ledger: Ledger::default(),
+        content_length: HeaderName::from_static("content-length"),
+        accounts: Accounts::default(),
+        usage_path: usage_path?,
+        request_table: reads_requests.then(|| Rc::new(request::table())),
+        prices_change: prices.iter().any(dated),
+        prices_ask_for_consumer,
+        wants_consumer: prices_ask_for_consumer || ledger.is_some() || !counted.is_empty(),
+        wants_time: ledger.is_some() || prices.iter().any(|p| p.second.is_some()),
+        ledger,
+        prices,
+        budgets,
     })
 }
 
-fn prices(section: &Section<'_>) -> Option<Vec<Price>> {
+/// `metrics: {consumers: [...]}`.
+fn counted(section: &Section<'_>) -> Option<Vec<Rc<str>>> {
+    let Some(value) = section.optional("metrics") else {
+        return Some(Vec::new());
+    };
+    let metrics = value.section()?;
+    let consumers = price::ids_of(&metrics, "consumers");
+    metrics.finish();
+    consumers
+}
+
+fn prices(section: &Section<'_>, multipliers: &Rc<[Multiplier]>) -> Option<Vec<Price>> {
     let value = section.required("prices")?;
     let place = value.clone();
     let items = value.list()?;
@@ -62,7 +114,7 @@ fn prices(section: &Section<'_>) -> Option<Vec<Price>> {
     let mut good = true;
     for (at, item) in items.into_iter().enumerate() {
         let place = item.clone();
-        match Price::compile(item, at.saturating_add(1)) {
+        match Price::compile(item, at.saturating_add(1), multipliers) {
             Some(price) => {
                 if all.iter().any(|p| p.name == price.name) {
                     place.error("name is used twice");
@@ -74,26 +126,4 @@ fn prices(section: &Section<'_>) -> Option<Vec<Price>> {
         }
     }
     good.then_some(all)
-}
-
-fn shown(section: &Section<'_>) -> Option<Shown> {
-    let Some(value) = section.optional("headers") else {
-        return Some(Shown::default());
-    };
-    let headers = value.section()?;
-    let name = |field: &'static str, default: Option<HeaderName>| match headers.optional(field) {
-        Some(v) if *v.node() == Node::Bool(false) => Some(None),
-        Some(v) => v.header_name().map(Some),
-        None => Some(default),
-    };
-    let default = Shown::default();
-    let cost = name("cost", default.cost);
-    let estimate = name("estimate", default.estimate);
-    let remaining = name("remaining", default.remaining);
-    headers.finish();
-    Some(Shown {
-        cost: cost?,
-        estimate: estimate?,
-        remaining: remaining?,
-    })
 }

@@ -1,57 +1,79 @@
-//! Reads JSON as it arrives, in pieces cut anywhere, and reports the few scalars somebody asked for.
+//! Reads JSON as it arrives, in pieces cut anywhere, and reports what somebody asked for.
 //!
 //! Memory is bounded whatever comes: nesting by [`MAX_DEPTH`], a kept name or value by [`MAX_TEXT`]. Text that nobody
 //! asked for is skipped, not kept. Bytes of strings are not checked to be UTF-8; everything else of RFC 8259 is.
 
+mod lexis;
+mod table;
+
+pub use table::{Node, ROOT, Table};
+
+use lexis::{Escape, Number, plain_text, unescaped};
+use std::rc::Rc;
+use table::ELSEWHERE;
+
 /// Deeper documents are given up.
 pub const MAX_DEPTH: usize = 128;
-/// Longer names are unknown, longer values are [`Scalar::Other`].
+/// Longer names are unknown; of longer texts only the beginning is kept.
 pub const MAX_TEXT: usize = 128;
 
-/// A place in a document, as numbered by a table of [`Member`]s.
-pub type Node = u8;
-
-/// The document itself.
-pub const ROOT: Node = 0;
-/// Anything nobody asked for.
-const ELSEWHERE: Node = Node::MAX;
-
-/// "In an object at `of`, the member called `name` is the place `node`." Several may lead to one place.
-#[derive(Debug)]
-pub struct Member {
-    /// Where the object is.
-    pub of: Node,
-    /// The member's name.
-    pub name: &'static str,
-    /// The number of the place.
-    pub node: Node,
+/// Something at a place of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// A value that is neither an object nor a list.
+    Scalar(Node, Scalar<'a>),
+    /// An object (`true`) or a list begins.
+    Open(Node, bool),
+    /// It ends; how many members or items it had.
+    Close(Node, u32),
+    /// An object at this place has a member that the table does not know, and that is not null.
+    Unknown(Node),
 }
 
 /// A value that is neither an object nor a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scalar<'a> {
     /// A string, escapes decoded.
-    Text(&'a [u8]),
+    Text(Text<'a>),
     /// A number as it was written.
     Number(&'a [u8]),
+    /// `true`, `false`.
+    Bool(bool),
     /// `null`.
     Null,
-    /// `true`, `false`, or something too long to keep.
+    /// A number too long to keep.
     Other,
+}
+
+/// A string.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Text<'a> {
+    /// It, or its beginning.
+    pub bytes: &'a [u8],
+    /// Whether `bytes` is all of it.
+    pub whole: bool,
+    /// How many characters all of it has.
+    pub chars: u64,
+    /// Whether all of it is blanks.
+    pub blank: bool,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub struct Scanner {
-    table: &'static [Member],
+    table: Rc<Table>,
     open: Vec<Frame>,
     /// The place of the value that is being read, or comes next.
     node: Node,
     state: State,
+    /// Bytes read of the document.
+    at: u64,
     /// A name or value that somebody may want.
     kept: Vec<u8>,
     keeping: bool,
     too_long: bool,
+    chars: u64,
+    blank: bool,
     /// First half of an escaped surrogate pair, or 0.
     high: u16,
 }
@@ -60,6 +82,7 @@ pub struct Scanner {
 struct Frame {
     is_object: bool,
     node: Node,
+    count: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,66 +98,27 @@ enum State {
         escape: Escape,
     },
     Number(Number),
-    /// What is left of `true`, `false` or `null`.
-    Literal(&'static [u8], bool),
+    /// What is left of `true`, `false` or `null`, and which of them it is.
+    Literal(&'static [u8], Scalar<'static>),
     Done,
     Failed,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Escape {
-    No,
-    Backslash,
-    Hex { left: u8, code: u16 },
-}
-
-/// Where in `-12.5e+3` the last byte was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Number {
-    Minus,
-    Zero,
-    Whole,
-    Point,
-    Fraction,
-    E,
-    Sign,
-    Exponent,
-}
-
-impl Number {
-    fn next(self, byte: u8) -> Option<Self> {
-        Some(match (self, byte) {
-            (Self::Minus, b'0') => Self::Zero,
-            (Self::Minus, b'1'..=b'9') | (Self::Whole, b'0'..=b'9') => Self::Whole,
-            (Self::Zero | Self::Whole, b'.') => Self::Point,
-            (Self::Point | Self::Fraction, b'0'..=b'9') => Self::Fraction,
-            (Self::Zero | Self::Whole | Self::Fraction, b'e' | b'E') => Self::E,
-            (Self::E, b'+' | b'-') => Self::Sign,
-            (Self::E | Self::Sign | Self::Exponent, b'0'..=b'9') => Self::Exponent,
-            _ => return None,
-        })
-    }
-
-    fn may_end(self) -> bool {
-        matches!(
-            self,
-            Self::Zero | Self::Whole | Self::Fraction | Self::Exponent
-        )
-    }
 }
 
 impl Scanner {
     /// A scanner at the start of a document.
     #[must_use]
-    pub fn new(table: &'static [Member]) -> Self {
+    pub fn new(table: Rc<Table>) -> Self {
         Self {
             table,
             open: Vec::new(),
             node: ROOT,
             state: State::Value,
+            at: 0,
             kept: Vec::new(),
             keeping: false,
             too_long: false,
+            chars: 0,
+            blank: true,
             high: 0,
         }
     }
@@ -144,6 +128,7 @@ impl Scanner {
         self.open.clear();
         self.node = ROOT;
         self.state = State::Value;
+        self.at = 0;
     }
 
     /// Whether the rest cannot be JSON any more (or is nested too deep); feeding on changes nothing.
@@ -152,8 +137,9 @@ impl Scanner {
         self.state == State::Failed
     }
 
-    /// Reads on. `found` is told every scalar at a place of the table, in order.
-    pub fn feed(&mut self, bytes: &[u8], found: &mut impl FnMut(Node, Scalar<'_>)) {
+    /// Reads on. `found` is told everything at a place of the table, in order, and how many bytes of the document
+    /// had been read then.
+    pub fn feed(&mut self, bytes: &[u8], found: &mut impl FnMut(Event<'_>, u64)) {
         let mut rest = bytes;
         while let Some((&byte, tail)) = rest.split_first() {
             match self.state {
@@ -164,13 +150,16 @@ impl Scanner {
                         if !plain.is_empty() {
                             self.keep(plain);
                             rest = rest.get(plain.len()..).unwrap_or_default();
+                            self.advance(plain.len());
                             continue;
                         }
                     }
+                    self.advance(1);
                     self.text(byte, is_key, escape, found);
                 }
                 State::Number(number) => match number.next(byte) {
                     Some(number) => {
+                        self.advance(1);
                         self.keep(&[byte]);
                         self.state = State::Number(number);
                     }
@@ -180,38 +169,54 @@ impl Scanner {
                         continue;
                     }
                 },
-                State::Literal(left, null) => match left.split_first() {
-                    Some((&expected, left)) if expected == byte => {
-                        self.state = State::Literal(left, null);
-                        if left.is_empty() {
-                            let scalar = if null { Scalar::Null } else { Scalar::Other };
-                            if self.node != ELSEWHERE {
-                                found(self.node, scalar);
+                State::Literal(left, scalar) => {
+                    self.advance(1);
+                    match left.split_first() {
+                        Some((&expected, left)) if expected == byte => {
+                            self.state = State::Literal(left, scalar);
+                            if left.is_empty() {
+                                self.tell(scalar, found);
+                                self.end_value();
                             }
-                            self.end_value();
                         }
+                        _ => self.state = State::Failed,
                     }
-                    _ => self.state = State::Failed,
-                },
-                _ if matches!(byte, b' ' | b'\t' | b'\n' | b'\r') => {}
-                _ => self.structure(byte),
+                }
+                _ if matches!(byte, b' ' | b'\t' | b'\n' | b'\r') => self.advance(1),
+                _ => {
+                    self.advance(1);
+                    self.structure(byte, found);
+                }
             }
             rest = tail;
         }
     }
 
     /// The bytes are over: whether they were one whole document.
-    pub fn finish(&mut self, found: &mut impl FnMut(Node, Scalar<'_>)) -> bool {
+    pub fn finish(&mut self, found: &mut impl FnMut(Event<'_>, u64)) -> bool {
         if let (State::Number(number), true) = (self.state, self.open.is_empty()) {
             self.end_number(number, found);
         }
         self.state == State::Done
     }
 
-    fn structure(&mut self, byte: u8) {
+    fn advance(&mut self, by: usize) {
+        let by = u64::try_from(by).unwrap_or(u64::MAX);
+        self.at = self.at.saturating_add(by);
+    }
+
+    fn tell(&self, scalar: Scalar<'_>, found: &mut impl FnMut(Event<'_>, u64)) {
+        if self.node != ELSEWHERE {
+            found(Event::Scalar(self.node, scalar), self.at);
+        }
+    }
+
+    fn structure(&mut self, byte: u8, found: &mut impl FnMut(Event<'_>, u64)) {
         self.state = match (self.state, byte) {
-            (State::Value | State::ValueOrClose, _) if byte != b']' => self.begin_value(byte),
-            (State::ValueOrClose, b']') => return self.close(false),
+            (State::Value | State::ValueOrClose, _) if byte != b']' => {
+                return self.begin_value(byte, found);
+            }
+            (State::ValueOrClose, b']') => return self.close(false, found),
             (State::Key | State::KeyOrClose, b'"') => {
                 let wanted = self.open.last().is_some_and(|f| f.node != ELSEWHERE);
                 self.start_keeping(wanted);
@@ -220,24 +225,36 @@ impl Scanner {
                     escape: Escape::No,
                 }
             }
-            (State::KeyOrClose, b'}') => return self.close(true),
+            (State::KeyOrClose, b'}') => return self.close(true, found),
             (State::Colon, b':') => State::Value,
-            (State::CommaOrClose, b'}') => return self.close(true),
-            (State::CommaOrClose, b']') => return self.close(false),
+            (State::CommaOrClose, b'}') => return self.close(true, found),
+            (State::CommaOrClose, b']') => return self.close(false, found),
             (State::CommaOrClose, b',') => match self.open.last() {
                 Some(frame) if frame.is_object => State::Key,
-                // Whatever is inside a list is elsewhere, and so still is the next item.
-                Some(_) => State::Value,
+                Some(frame) => {
+                    self.node = self.table.item(frame.node, frame.count);
+                    State::Value
+                }
                 None => State::Failed,
             },
             _ => State::Failed,
         };
     }
 
-    fn begin_value(&mut self, byte: u8) -> State {
-        match byte {
-            b'{' => self.begin(true),
-            b'[' => self.begin(false),
+    fn begin_value(&mut self, byte: u8, found: &mut impl FnMut(Event<'_>, u64)) {
+        if let Some(parent) = self.open.last_mut() {
+            parent.count = parent.count.saturating_add(1);
+            if parent.is_object
+                && parent.node != ELSEWHERE
+                && self.node == ELSEWHERE
+                && byte != b'n'
+            {
+                found(Event::Unknown(parent.node), self.at);
+            }
+        }
+        self.state = match byte {
+            b'{' => self.begin(true, found),
+            b'[' => self.begin(false, found),
             b'"' => {
                 self.start_keeping(self.node != ELSEWHERE);
                 State::Text {
@@ -248,36 +265,43 @@ impl Scanner {
             b'-' | b'0'..=b'9' => {
                 self.start_keeping(self.node != ELSEWHERE);
                 self.keep(&[byte]);
-                State::Number(match byte {
-                    b'-' => Number::Minus,
-                    b'0' => Number::Zero,
-                    _ => Number::Whole,
-                })
+                State::Number(Number::start(byte))
             }
-            b't' => State::Literal(b"rue", false),
-            b'f' => State::Literal(b"alse", false),
-            b'n' => State::Literal(b"ull", true),
+            b't' => State::Literal(b"rue", Scalar::Bool(true)),
+            b'f' => State::Literal(b"alse", Scalar::Bool(false)),
+            b'n' => State::Literal(b"ull", Scalar::Null),
             _ => State::Failed,
-        }
+        };
     }
 
-    fn begin(&mut self, is_object: bool) -> State {
+    fn begin(&mut self, is_object: bool, found: &mut impl FnMut(Event<'_>, u64)) -> State {
         if self.open.len() >= MAX_DEPTH {
             return State::Failed;
         }
-        let node = if is_object { self.node } else { ELSEWHERE };
-        self.open.push(Frame { is_object, node });
+        if self.node != ELSEWHERE {
+            found(Event::Open(self.node, is_object), self.at);
+        }
+        self.open.push(Frame {
+            is_object,
+            node: self.node,
+            count: 0,
+        });
         if is_object {
             State::KeyOrClose
         } else {
-            self.node = ELSEWHERE;
+            self.node = self.table.item(self.node, 0);
             State::ValueOrClose
         }
     }
 
-    fn close(&mut self, is_object: bool) {
+    fn close(&mut self, is_object: bool, found: &mut impl FnMut(Event<'_>, u64)) {
         match self.open.pop() {
-            Some(frame) if frame.is_object == is_object => self.end_value(),
+            Some(frame) if frame.is_object == is_object => {
+                if frame.node != ELSEWHERE {
+                    found(Event::Close(frame.node, frame.count), self.at);
+                }
+                self.end_value();
+            }
             _ => self.state = State::Failed,
         }
     }
@@ -290,18 +314,17 @@ impl Scanner {
         };
     }
 
-    fn end_number(&mut self, number: Number, found: &mut impl FnMut(Node, Scalar<'_>)) {
+    fn end_number(&mut self, number: Number, found: &mut impl FnMut(Event<'_>, u64)) {
         if !number.may_end() {
             self.state = State::Failed;
             return;
         }
-        if self.node != ELSEWHERE {
-            let number = Scalar::Number(&self.kept);
-            found(
-                self.node,
-                if self.too_long { Scalar::Other } else { number },
-            );
-        }
+        let scalar = if self.too_long {
+            Scalar::Other
+        } else {
+            Scalar::Number(&self.kept)
+        };
+        self.tell(scalar, found);
         self.end_value();
     }
 
@@ -311,7 +334,7 @@ impl Scanner {
         byte: u8,
         is_key: bool,
         escape: Escape,
-        found: &mut impl FnMut(Node, Scalar<'_>),
+        found: &mut impl FnMut(Event<'_>, u64),
     ) {
         let escape = match (escape, byte) {
             (Escape::No, b'"') => return self.end_text(is_key, found),
@@ -351,25 +374,25 @@ impl Scanner {
         self.state = State::Text { is_key, escape };
     }
 
-    fn end_text(&mut self, is_key: bool, found: &mut impl FnMut(Node, Scalar<'_>)) {
+    fn end_text(&mut self, is_key: bool, found: &mut impl FnMut(Event<'_>, u64)) {
         self.flush_high();
         if is_key {
             let of = self.open.last().map_or(ELSEWHERE, |f| f.node);
-            let known = self
-                .table
-                .iter()
-                .find(|m| m.of == of && m.name.as_bytes() == self.kept);
-            self.node = match known {
-                Some(member) if of != ELSEWHERE && !self.too_long => member.node,
-                _ => ELSEWHERE,
+            self.node = if self.too_long {
+                ELSEWHERE
+            } else {
+                self.table.member(of, &self.kept)
             };
             self.state = State::Colon;
             return;
         }
-        if self.node != ELSEWHERE {
-            let text = Scalar::Text(&self.kept);
-            found(self.node, if self.too_long { Scalar::Other } else { text });
-        }
+        let text = Text {
+            bytes: &self.kept,
+            whole: !self.too_long,
+            chars: self.chars,
+            blank: self.blank,
+        };
+        self.tell(Scalar::Text(text), found);
         self.end_value();
     }
 
@@ -377,6 +400,8 @@ impl Scanner {
         self.kept.clear();
         self.keeping = wanted;
         self.too_long = false;
+        self.chars = 0;
+        self.blank = true;
         self.high = 0;
     }
 
@@ -385,11 +410,19 @@ impl Scanner {
         if !self.keeping {
             return;
         }
-        if self.kept.len().saturating_add(bytes.len()) > MAX_TEXT {
-            self.too_long = true;
-            self.keeping = false;
-        } else {
-            self.kept.extend_from_slice(bytes);
+        // Every byte of UTF-8 but those that continue a character.
+        let chars = bytes.iter().filter(|b| **b & 0xc0 != 0x80).count();
+        self.chars = self
+            .chars
+            .saturating_add(u64::try_from(chars).unwrap_or(u64::MAX));
+        self.blank &= bytes.iter().all(u8::is_ascii_whitespace);
+        let room = MAX_TEXT.saturating_sub(self.kept.len());
+        match bytes.get(..room.min(bytes.len())) {
+            Some(fits) if !self.too_long => {
+                self.kept.extend_from_slice(fits);
+                self.too_long = fits.len() < bytes.len();
+            }
+            _ => {}
         }
     }
 
@@ -417,25 +450,6 @@ impl Scanner {
             self.keep("\u{fffd}".as_bytes());
         }
     }
-}
-
-/// The start of the bytes up to a quote, a backslash or a control character.
-fn plain_text(bytes: &[u8]) -> &[u8] {
-    let special = |b: &u8| *b == b'"' || *b == b'\\' || *b < 0x20;
-    let length = bytes.iter().position(special).unwrap_or(bytes.len());
-    bytes.get(..length).unwrap_or_default()
-}
-
-fn unescaped(byte: u8) -> Option<u8> {
-    Some(match byte {
-        b'"' | b'\\' | b'/' => byte,
-        b'b' => 8,
-        b'f' => 12,
-        b'n' => b'\n',
-        b'r' => b'\r',
-        b't' => b'\t',
-        _ => return None,
-    })
 }
 
 #[cfg(test)]

@@ -5,9 +5,12 @@
 //! | [`policy`], `call` | the life of a priced call |
 //! | `admit`, `settle` | before it: price and charge; after it: the true cost, counted and published |
 //! | [`price`] | the price table: which rule, how much |
+//! | [`request`], [`check`] | what a request asks for, and whether it may |
 //! | [`budgets`] | which budgets apply to whom |
-//! | [`ledger`] | charging and settling in the state that all workers share |
+//! | [`accounts`] | charging and settling in the state that all workers share |
 //! | [`usage`], [`json`], [`sse`] | token counts out of answers that arrive in pieces |
+//! | [`ledger`] | what calls cost, as events to a receiver |
+//! | `usage_page`, [`gauges`], [`show`] | what consumers and operators see of it |
 //! | [`config`], [`meters`], [`replies`] | reading configuration; what is counted; what clients are told |
 //!
 //! The arithmetic of budgets is in `tollgate_state::budget`.
@@ -18,19 +21,25 @@
 #[macro_use(test)]
 extern crate tollgate_wasm_test;
 
+pub mod accounts;
 mod admit;
 pub mod budgets;
 mod call;
+pub mod check;
 pub mod config;
+pub mod gauges;
 pub mod json;
 pub mod ledger;
 pub mod meters;
 pub mod policy;
 pub mod price;
 pub mod replies;
+pub mod request;
 mod settle;
+pub mod show;
 pub mod sse;
 pub mod usage;
+mod usage_page;
 
 pub use config::compile;
 pub use policy::Cost;

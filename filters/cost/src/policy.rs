@@ -1,19 +1,26 @@
 //! The life of a priced call: estimate and charge, read the answer, settle, tell.
 
+use crate::accounts::Accounts;
 use crate::budgets::Budgets;
-use crate::call::{Call, Ending, reader_for};
+use crate::call::{Call, Ending, content_length, is_stream, readable_type};
+use crate::gauges::Gauges;
 use crate::ledger::Ledger;
 use crate::meters::Meters;
 use crate::price::Price;
-use crate::usage::Reader;
+use crate::price::model::Aliases;
+use crate::request;
+use crate::show::Shown;
+use crate::usage::{Format, Reader};
 use std::rc::Rc;
-use tollgate_core::{Exchange, Flow, HeaderName, Money, Policy, ResponseFlow, ResponseRead, World};
+use tollgate_core::world::{CallId, CallReply};
+use tollgate_core::{Exchange, Flow, HeaderName, Policy, ResponseFlow, ResponseRead, World};
 
 /// A compiled `cost` section.
 #[derive(Debug)]
 pub struct Cost {
     pub(crate) currency: Rc<str>,
     pub(crate) prices: Vec<Price>,
+    pub(crate) aliases: Aliases,
     pub(crate) budgets: Budgets,
     /// Whether a priced request without a consumer is refused when there are budgets.
     pub(crate) refuse_anonymous: bool,
@@ -21,62 +28,140 @@ pub struct Cost {
     pub(crate) hold_bytes: usize,
     pub(crate) shown: Shown,
     pub(crate) accept_encoding: HeaderName,
+    pub(crate) content_length: HeaderName,
     pub(crate) meters: Meters,
-    pub(crate) ledger: Ledger,
-}
-
-/// The headers that tell a client what it cost; `None`: not told.
-#[derive(Debug)]
-pub struct Shown {
-    /// The cost, once it is known.
-    pub cost: Option<HeaderName>,
-    /// What was set aside, where the cost is not known in time.
-    pub estimate: Option<HeaderName>,
-    /// What is left of the budget closest to its end.
-    pub remaining: Option<HeaderName>,
-}
-
-impl Default for Shown {
-    fn default() -> Self {
-        Self {
-            cost: Some(HeaderName::from_static("x-request-cost")),
-            estimate: Some(HeaderName::from_static("x-request-cost-estimate")),
-            remaining: Some(HeaderName::from_static("x-budget-remaining")),
-        }
-    }
+    pub(crate) gauges: Gauges,
+    pub(crate) accounts: Accounts,
+    pub(crate) ledger: Option<Ledger>,
+    /// Where a consumer sees what it has spent.
+    pub(crate) usage_path: Option<Vec<u8>>,
+    /// How bodies of requests are read; `None`: no price asks for it.
+    pub(crate) request_table: Option<Rc<crate::json::Table>>,
+    // What requests need not pay for if no price asks for it.
+    pub(crate) prices_change: bool,
+    pub(crate) prices_ask_for_consumer: bool,
+    pub(crate) wants_consumer: bool,
+    pub(crate) wants_time: bool,
 }
 
 /// What the policy remembers of one exchange; nothing, if it is not priced.
 #[derive(Debug, Default)]
-pub struct Stream(Option<Box<Call>>);
+pub struct Stream(State);
 
-impl Cost {
-    /// Shows `amount` as the cost or as an estimate, and what is left. A header of that kind that the
-    /// upstream sent is not about this call.
-    fn show(&self, call: &Call, amount: Money, exact: bool, exchange: &mut Exchange) {
-        let response = &mut exchange.response;
-        let (name, other) = if exact {
-            (&self.shown.cost, &self.shown.estimate)
-        } else {
-            (&self.shown.estimate, &self.shown.cost)
-        };
-        if let Some(other) = other {
-            response.remove(other);
-        }
-        let mut text = String::with_capacity(32);
-        if let Some(name) = name {
-            amount.push_to(&mut text);
-            response.set(name, &text);
-        }
-        if let (Some(name), Some(left)) = (&self.shown.remaining, call.remaining) {
-            text.clear();
-            left.push_to(&mut text);
-            response.set(name, &text);
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Nothing,
+    /// Its body is being read.
+    Asking(Box<Asking>),
+    Priced(Box<Call>),
+}
+
+/// A request that is held for what it asks for.
+#[derive(Debug)]
+struct Asking {
+    candidates: Vec<usize>,
+    reader: request::Reader,
+    /// The body, if it may have to be changed.
+    body: Option<Vec<u8>>,
+}
+
+impl Stream {
+    fn call(&self) -> Option<&Call> {
+        match &self.0 {
+            State::Priced(call) => Some(call),
+            _ => None,
         }
     }
 
-    fn show_estimate(&self, call: &Call, exchange: &mut Exchange) {
-        self.show(call, call.estimate, false, exchange);
+    fn call_mut(&mut self) -> Option<&mut Call> {
+        match &mut self.0 {
+            State::Priced(call) => Some(call),
+            _ => None,
+        }
+    }
+}
+
+impl Cost {
+    /// Whether the body has to be read before the call, and whether it may have to be changed.
+    fn reads_request(&self, candidates: &[usize]) -> Option<bool> {
+        let mut checks = self
+            .rules(candidates)
+            .filter_map(|(_, p)| p.checks.as_deref())
+            .peekable();
+        checks.peek()?;
+        Some(checks.any(|c| c.force_usage))
+    }
+
+    fn begin(
+        &self,
+        stream: &mut Stream,
+        candidates: Vec<usize>,
+        asked: Option<request::Asked>,
+        exchange: &mut Exchange,
+        world: &dyn World,
+    ) -> Flow {
+        let call = match self.admit(candidates, asked, exchange, world) {
+            Ok(Some(call)) => call,
+            Ok(None) => return Flow::Continue,
+            Err(refusal) => return refusal,
+        };
+        // Usage cannot be read out of a compressed answer.
+        let encoding = exchange.request.sole("accept-encoding");
+        if call.needs.usage && encoding != Ok(Some(b"identity")) {
+            exchange.request.set(&self.accept_encoding, "identity");
+        }
+        stream.0 = State::Priced(Box::new(call));
+        Flow::Continue
+    }
+
+    /// The body has been read: what it asks for is checked and priced.
+    fn asked(
+        &self,
+        stream: &mut Stream,
+        asking: Asking,
+        exchange: &mut Exchange,
+        world: &dyn World,
+    ) -> Flow {
+        let asked = match asking.reader.finish() {
+            Ok(asked) => asked,
+            Err(invalid) => return self.invalid(&invalid, world),
+        };
+        if let Some(body) = asking.body
+            && let Some(splice) = asked.usage_splice()
+            && let Some(changed) = splice.apply(&body)
+        {
+            if exchange.request.contains("content-length") {
+                let length = changed.len().to_string();
+                exchange.request.set(&self.content_length, length);
+            }
+            exchange.new_body = Some(changed);
+        }
+        self.begin(stream, asking.candidates, Some(asked), exchange, world)
+    }
+
+    /// How tokens are reported: by the first candidate that has any.
+    fn format(&self, call: &Call) -> Option<&Format> {
+        self.rules(&call.candidates)
+            .find(|(_, p)| p.tokens.is_some() || p.models.is_some())
+            .map(|(_, p)| &p.format)
+    }
+
+    /// Whether an answer is short enough to be held for its exact cost, as far as it says, and no stream.
+    fn may_hold(&self, call: &Call, media_type: Option<&[u8]>, exchange: &Exchange) -> bool {
+        let streams = call.asked.as_ref().is_some_and(|a| a.stream)
+            || media_type.is_some_and(is_stream)
+            || exchange.path().ends_with(b":streamGenerateContent");
+        let length = content_length(&exchange.response);
+        let one_document = call.reader.as_deref().is_some_and(Reader::is_one_document);
+        let most = u64::try_from(self.hold_bytes).unwrap_or(u64::MAX);
+        // What is neither JSON nor says how long it is may be a stream of somebody's own.
+        let short = length.map_or(one_document, |n| n <= most);
+        exchange.can_hold_response
+            && self.shown.cost.is_some()
+            && self.hold_bytes > 0
+            && short
+            && !streams
     }
 
     /// Concludes while the headers can still be changed, and tells the client.
@@ -91,24 +176,16 @@ impl Cost {
             self.show(call, cost, true, exchange);
         }
     }
-
-    /// Whether an answer is short enough to be held for its exact cost, as far as it says.
-    fn may_hold(&self, reader: &Reader, exchange: &Exchange) -> bool {
-        let length = exchange
-            .response
-            .first("content-length")
-            .and_then(|v| std::str::from_utf8(v).ok())
-            .and_then(|v| v.parse::<usize>().ok());
-        exchange.can_hold_response
-            && self.shown.cost.is_some()
-            && self.hold_bytes > 0
-            && matches!(reader, Reader::Json(_))
-            && length.is_none_or(|n| n <= self.hold_bytes)
-    }
 }
 
 impl Policy for Cost {
     type Stream = Stream;
+
+    fn on_start(&self, world: &dyn World) {
+        if let Some(ledger) = &self.ledger {
+            ledger.start(world);
+        }
+    }
 
     fn on_request_headers(
         &self,
@@ -116,24 +193,60 @@ impl Policy for Cost {
         exchange: &mut Exchange,
         world: &dyn World,
     ) -> Flow {
-        let call = match self.admit(exchange, world) {
-            Ok(Some(call)) => call,
-            Ok(None) => return Flow::Continue,
-            Err(refusal) => return refusal,
-        };
-        // Usage cannot be read out of a compressed answer.
-        let encoding = exchange.request.sole("accept-encoding");
-        if call.needs_body && encoding != Ok(Some(b"identity")) {
-            exchange.request.set(&self.accept_encoding, "identity");
+        if self.usage_path.as_deref() == Some(exchange.path()) {
+            return self.usage_page(exchange, world);
         }
-        stream.0 = Some(Box::new(call));
-        Flow::Continue
+        let candidates = self.candidates(exchange, world);
+        if let Some(table) = &self.request_table
+            && let Some(may_change) = self.reads_request(&candidates)
+            && !(exchange.bodyless && is_bodyless_method(exchange.method()))
+        {
+            let encoded = exchange.request.contains("content-encoding");
+            if encoded {
+                let invalid = crate::check::Invalid::new("body", "must not be compressed");
+                return self.invalid(&invalid, world);
+            }
+            stream.0 = State::Asking(Box::new(Asking {
+                candidates,
+                reader: request::Reader::new(Rc::clone(table)),
+                body: may_change.then(Vec::new),
+            }));
+            return Flow::HoldForBody;
+        }
+        self.begin(stream, candidates, None, exchange, world)
+    }
+
+    fn on_request_body(
+        &self,
+        stream: &mut Stream,
+        exchange: &mut Exchange,
+        world: &dyn World,
+        piece: &[u8],
+        end: bool,
+    ) -> Flow {
+        match std::mem::take(&mut stream.0) {
+            State::Asking(mut asking) => {
+                asking.reader.feed(piece);
+                if let Some(body) = &mut asking.body {
+                    body.extend_from_slice(piece);
+                }
+                if end {
+                    return self.asked(stream, *asking, exchange, world);
+                }
+                stream.0 = State::Asking(asking);
+                Flow::HoldForBody
+            }
+            other => {
+                stream.0 = other;
+                Flow::Continue
+            }
+        }
     }
 
     fn reads_response(&self, stream: &Stream) -> ResponseRead {
-        match stream.0.as_deref() {
-            Some(call) if call.needs_body => ResponseRead::Headers,
-            Some(call) if call.reads_status => ResponseRead::Status,
+        match stream.call() {
+            Some(call) if call.needs.headers => ResponseRead::Headers,
+            Some(call) if call.needs.status => ResponseRead::Status,
             _ => ResponseRead::Nothing,
         }
     }
@@ -145,28 +258,42 @@ impl Policy for Cost {
         world: &dyn World,
         end: bool,
     ) -> ResponseFlow {
-        let Some(call) = stream.0.as_deref_mut() else {
+        let Some(call) = stream.call_mut() else {
             return ResponseFlow::Continue;
         };
         if exchange.replied.is_some() {
             self.conclude(call, Ending::Replied, exchange, world);
             return ResponseFlow::Continue;
         }
-        let status = exchange.status.filter(|_| call.reads_status);
+        let status = exchange
+            .status
+            .filter(|_| call.needs.status || call.needs.headers);
         let price = self.prices.get(call.costliest);
         if status.is_some_and(|s| price.is_some_and(|p| p.is_free_status(s))) {
             self.conclude_and_show(call, Ending::Free, exchange, world);
             return ResponseFlow::Continue;
         }
-        let reader = (call.needs_body && !end)
-            .then(|| reader_for(&exchange.response))
-            .flatten();
-        let Some(reader) = reader else {
+        let format = self.format(call);
+        call.in_headers = format
+            .and_then(|f| f.in_headers(&exchange.response))
+            .map(Box::new);
+        let media_type = readable_type(&exchange.response);
+        if call.needs.usage && call.in_headers.is_none() && !end {
+            let table = format.and_then(|f| f.table.clone());
+            call.reader = media_type
+                .as_deref()
+                .zip(table)
+                .and_then(|(media_type, table)| Reader::of_type(media_type, table))
+                .map(Box::new);
+        }
+        let measures_end = self
+            .rules(&call.candidates)
+            .any(|(_, p)| p.response_kib.is_some() || p.second.is_some());
+        if end || !(call.reader.is_some() || measures_end) {
             self.conclude_and_show(call, Ending::Answered, exchange, world);
             return ResponseFlow::Continue;
-        };
-        call.held = self.may_hold(&reader, exchange);
-        call.reader = Some(reader);
+        }
+        call.held = self.may_hold(call, media_type.as_deref(), exchange);
         if call.held {
             return ResponseFlow::Hold;
         }
@@ -182,25 +309,35 @@ impl Policy for Cost {
         piece: &[u8],
         end: bool,
     ) -> ResponseFlow {
-        let Some(call) = stream.0.as_deref_mut() else {
+        let Some(call) = stream.call_mut() else {
             return ResponseFlow::Continue;
         };
-        let Some(reader) = &mut call.reader else {
-            return ResponseFlow::Continue;
-        };
-        reader.feed(piece, end);
+        if let Some(reader) = &mut call.reader {
+            reader.feed(piece, end);
+        }
         call.read = call.read.saturating_add(piece.len());
-        if end || reader.is_hopeless() {
+        if end {
             if call.held {
                 self.conclude_and_show(call, Ending::Answered, exchange, world);
             } else {
                 self.conclude(call, Ending::Answered, exchange, world);
+                self.show_in_trailer(call, exchange);
             }
             return ResponseFlow::Continue;
         }
         if call.held && call.read > self.hold_bytes {
             call.held = false;
             self.show_estimate(call, exchange);
+        }
+        // Nothing that may still come can bring any usage, so the answer need not wait.
+        let hopeless = call.reader.as_deref().is_some_and(Reader::is_hopeless)
+            && !self
+                .rules(&call.candidates)
+                .any(|(_, p)| p.response_kib.is_some() || p.second.is_some());
+        if hopeless && call.held {
+            call.held = false;
+            self.conclude_and_show(call, Ending::Answered, exchange, world);
+            return ResponseFlow::Continue;
         }
         if call.held {
             ResponseFlow::Hold
@@ -210,7 +347,7 @@ impl Policy for Cost {
     }
 
     fn on_response_released(&self, stream: &mut Stream, exchange: &mut Exchange, _: &dyn World) {
-        if let Some(call) = stream.0.as_deref_mut()
+        if let Some(call) = stream.call_mut()
             && std::mem::take(&mut call.held)
         {
             self.show_estimate(call, exchange);
@@ -218,7 +355,7 @@ impl Policy for Cost {
     }
 
     fn on_log(&self, stream: &mut Stream, exchange: &mut Exchange, world: &dyn World) {
-        if let Some(call) = stream.0.as_deref_mut() {
+        if let Some(call) = stream.call_mut() {
             let ending = if exchange.replied.is_some() {
                 Ending::Replied
             } else {
@@ -229,8 +366,31 @@ impl Policy for Cost {
     }
 
     fn on_tick(&self, world: &dyn World) {
-        self.ledger.retry(&self.meters, world);
+        self.accounts.retry(&self.budgets, &self.meters, world);
+        self.gauges
+            .refresh(&self.accounts, &self.budgets, &self.meters, world);
+        if let Some(ledger) = &self.ledger {
+            ledger.tick(&self.meters, world);
+        }
     }
+
+    fn on_background_reply(&self, world: &dyn World, id: CallId, reply: &dyn CallReply) {
+        if let Some(ledger) = &self.ledger {
+            ledger.answered(id, reply.outcome(), &self.meters, world);
+        }
+    }
+
+    fn on_stop(&self, world: &dyn World) {
+        self.accounts.retry(&self.budgets, &self.meters, world);
+        if let Some(ledger) = &self.ledger {
+            ledger.stop(&self.meters, world);
+        }
+    }
+}
+
+/// Methods whose requests usually have no body, so that there is nothing to check.
+fn is_bodyless_method(method: &[u8]) -> bool {
+    matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"DELETE" | b"TRACE")
 }
 
 #[cfg(test)]

@@ -1,19 +1,30 @@
 //! The price table: which rule a call falls under, and what it costs, to the picounit.
+//!
+//! | module | its one job |
+//! |---|---|
+//! | [`amount`] | exact sums, rounded once |
+//! | [`tokens`] | prices of tokens of each kind |
+//! | [`model`] | which models a rule is about; aliases |
+//! | `compile` | reading a rule |
+//! | `parts` | reading its smaller parts |
 
-use crate::usage::Usage;
+pub mod amount;
+mod compile;
+pub mod model;
+mod parts;
+pub mod tokens;
+
+pub(crate) use parts::{MAX_UNITS, ids_of, multipliers};
+
+use crate::check::Checks;
+use crate::request::Asked;
+use crate::usage::{Format, MAX_TOKENS, Usage};
+use amount::Sum;
+use model::Models;
 use std::rc::Rc;
-use tollgate_core::Money;
-use tollgate_core::config::{Section, Value};
-use tollgate_core::matcher::{Matcher, TextPattern};
-
-/// Tokens assumed before a call when the rule does not say.
-const DEFAULT_ESTIMATE: Usage = Usage {
-    input: 1_000,
-    output: 1_000,
-    cached_read: 0,
-    cached_write: 0,
-    reasoning: 0,
-};
+use tokens::TokenPrices;
+use tollgate_core::matcher::Matcher;
+use tollgate_core::{Consumer, HeaderName, Money, UnixNanos};
 
 /// One rule of the table.
 #[derive(Debug)]
@@ -22,132 +33,176 @@ pub struct Price {
     pub name: Rc<str>,
     /// Which requests it is about.
     pub matcher: Matcher,
-    /// Which model it is about; any, if there is none. Known only once the answer names it.
-    pub model: Option<TextPattern>,
+    /// Whose requests; everybody's, if both lists are empty.
+    pub consumers: Vec<Rc<str>>,
+    /// See `consumers`.
+    pub groups: Vec<Rc<str>>,
+    /// From this instant on.
+    pub from: UnixNanos,
+    /// Up to this instant, exclusively.
+    pub until: UnixNanos,
+    /// Which models it is about; any, if there is none. Known only once the answer names it.
+    pub models: Option<Models>,
     /// What a request costs, whatever it does.
     pub base: Money,
     /// What tokens cost.
     pub tokens: Option<TokenPrices>,
+    /// What 1024 bytes of the request body cost.
+    pub request_kib: Option<Money>,
+    /// What 1024 bytes of the response body cost.
+    pub response_kib: Option<Money>,
+    /// What a second from the request's first byte to the answer's last one costs.
+    pub second: Option<Money>,
+    /// What units cost that the answer counts in a header.
+    pub units: Vec<UnitPrice>,
+    /// What the sum is multiplied with, by group.
+    pub multipliers: Rc<[Multiplier]>,
     /// Answers with these status codes cost nothing.
     pub free_status: Vec<(u16, u16)>,
-    /// What is set aside before the call.
+    /// How answers report tokens.
+    pub format: Format,
+    /// What is assumed before the call.
+    pub assumed: Assumed,
+    /// What is assumed after it, where the answer says nothing.
+    pub on_missing: OnMissing,
+    /// What is set aside before the call when nothing is known of it.
     pub estimate: Money,
-    /// What an answer without usable usage costs.
-    pub missing: Money,
+    /// What is read out of the request, and what it must be like.
+    pub checks: Option<Rc<Checks>>,
 }
 
-/// Prices of one token of a kind.
+/// The price of something that the answer counts in a header.
+#[derive(Debug)]
+pub struct UnitPrice {
+    /// The header.
+    pub header: HeaderName,
+    /// Of one unit.
+    pub price: Money,
+}
+
+/// What members of a group pay of a price.
+#[derive(Debug)]
+pub struct Multiplier {
+    /// The groups.
+    pub groups: Vec<Rc<str>>,
+    /// In millionths.
+    pub factor: u64,
+}
+
+/// [`Multiplier::factor`] of 1.
+pub const ONE: u64 = 1_000_000;
+
+/// What a call takes, as far as it is not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TokenPrices {
-    /// Of the prompt.
-    pub input: Money,
-    /// Generated.
-    pub output: Money,
-    /// Of the prompt, from a cache; `None`: like any other token of the prompt.
-    pub cached_read: Option<Money>,
-    /// Of the prompt, written to a cache; `None`: likewise.
-    pub cached_write: Option<Money>,
-    /// Spent on reasoning; `None`: like any other generated token.
-    pub reasoning: Option<Money>,
+pub struct Assumed {
+    /// Tokens.
+    pub usage: Usage,
+    /// Of the response body.
+    pub response_bytes: u64,
+    /// Nanoseconds.
+    pub nanos: u64,
+    /// Of each header, in millionths.
+    pub units: u64,
 }
 
-impl TokenPrices {
-    /// What the tokens cost; `None` if that fits no number.
-    #[must_use]
-    pub fn cost(&self, usage: &Usage) -> Option<Money> {
-        // A part with a price of its own leaves the whole that it is part of.
-        let part = |price: Option<Money>, part: u64, whole: u64| match price {
-            Some(price) => {
-                let part = part.min(whole);
-                Some((price.checked_mul(part)?, whole.saturating_sub(part)))
-            }
-            None => Some((Money::ZERO, whole)),
-        };
-        let (read, input) = part(self.cached_read, usage.cached_read, usage.input)?;
-        let (written, input) = part(self.cached_write, usage.cached_write, input)?;
-        let (reasoning, output) = part(self.reasoning, usage.reasoning, usage.output)?;
-        [
-            written,
-            reasoning,
-            self.input.checked_mul(input)?,
-            self.output.checked_mul(output)?,
-        ]
-        .into_iter()
-        .try_fold(read, Money::checked_add)
-    }
+/// What to do when the answer does not say what it used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnMissing {
+    /// Take what was assumed before the call.
+    Estimate,
+    /// Take nothing: the base remains, and what was measured here.
+    Base,
+    /// Take this.
+    Max(Assumed),
+}
+
+/// What a call took.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Measured {
+    /// Tokens; `None`: the answer did not say.
+    pub usage: Option<Usage>,
+    /// Of the request body.
+    pub request_bytes: u64,
+    /// Of the response body.
+    pub response_bytes: u64,
+    /// Nanoseconds from the request to the end of its answer.
+    pub nanos: u64,
+    /// Units of each header, in millionths; `None`: the answer did not say.
+    pub units: Vec<Option<u64>>,
 }
 
 impl Price {
-    /// Reads one item of `prices`; `number` is its position, counted from one.
+    /// Whether the rule is about requests of this consumer.
     #[must_use]
-    pub fn compile(value: Value<'_>, number: usize) -> Option<Self> {
-        let rule = value.section()?;
-        let name = match rule.optional("name") {
-            Some(name) => name.identifier(),
-            None => Some(Rc::from(format!("price-{number}"))),
-        };
-        let matcher = Matcher::of_rule(&rule);
-        let model = rule.optional("model").map(model);
-        let base = rule.optional("base").map(|v| v.money());
-        let tokens = rule.optional("per_token").map(token_prices);
-        if base.is_none() && tokens.is_none() {
-            rule.error("needs base, per_token or both");
+    pub fn is_for_consumer(&self, consumer: Option<&Consumer>) -> bool {
+        if self.consumers.is_empty() && self.groups.is_empty() {
+            return true;
         }
-        let free_status = match rule.optional("free_status") {
-            Some(list) => list
-                .list()
-                .map(|items| items.iter().filter_map(status_range).collect()),
-            // An error costs nothing unless the table says so.
-            None => Some(vec![(400, 599)]),
-        };
-        let estimate = rule.optional("estimate");
-        let most = rule.optional("max_usage");
-        let on_missing = rule.optional("on_missing_usage");
-        if tokens.is_none() {
-            for value in [&estimate, &most, &on_missing].into_iter().flatten() {
-                value.error("is only for rules with per_token");
-            }
-        }
-        let base = match base {
-            Some(base) => base?,
-            None => Money::ZERO,
-        };
-        let tokens = match tokens {
-            Some(tokens) => Some(tokens?),
-            None => None,
-        };
-        let assumed = match &estimate {
-            Some(value) => usage(value)?,
-            None => DEFAULT_ESTIMATE,
-        };
-        let estimated = amount(&rule, base, tokens.as_ref(), &assumed)?;
-        let missing = missing(&rule, base, tokens.as_ref(), estimated, on_missing, most);
-        rule.finish();
-        Some(Self {
-            name: name?,
-            matcher: matcher?,
-            model: match model {
-                Some(model) => Some(model?),
-                None => None,
-            },
-            base,
-            tokens,
-            free_status: free_status?,
-            estimate: estimated,
-            missing: missing?,
+        consumer.is_some_and(|c| {
+            self.consumers.contains(&c.id) || self.groups.iter().any(|g| c.in_group(g))
         })
     }
 
-    /// Whether the true cost can be known only from the answer's body.
+    /// Whether the rule or its price depends on who asks.
     #[must_use]
-    pub fn needs_body(&self) -> bool {
-        self.tokens.is_some() || self.model.is_some()
+    pub fn asks_for_consumer(&self) -> bool {
+        !self.consumers.is_empty() || !self.groups.is_empty() || !self.multipliers.is_empty()
+    }
+
+    /// What this consumer pays of the price, in millionths. The first multiplier that fits counts.
+    #[must_use]
+    pub fn factor(&self, consumer: Option<&Consumer>) -> u64 {
+        let fits =
+            |m: &&Multiplier| consumer.is_some_and(|c| m.groups.iter().any(|g| c.in_group(g)));
+        self.multipliers.iter().find(fits).map_or(ONE, |m| m.factor)
+    }
+
+    /// Whether the price is valid at that instant.
+    #[must_use]
+    pub fn is_valid_at(&self, now: UnixNanos) -> bool {
+        self.from <= now && now < self.until
+    }
+
+    /// Whether the cost can be known only when the answer has ended.
+    #[must_use]
+    pub fn needs_end(&self) -> bool {
+        let reads = self.tokens.is_some() || self.models.is_some();
+        (reads && self.format.table.is_some())
+            || self.response_kib.is_some()
+            || self.second.is_some()
+    }
+
+    /// Whether it can be known only from the answer's headers.
+    #[must_use]
+    pub fn needs_headers(&self) -> bool {
+        self.tokens.is_some() || self.models.is_some() || !self.units.is_empty()
+    }
+
+    /// Whether it is known beforehand.
+    #[must_use]
+    pub fn is_flat(&self) -> bool {
+        self.is_base_only() && self.models.is_none()
+    }
+
+    /// Whether there is nothing but a base price.
+    #[must_use]
+    pub fn is_base_only(&self) -> bool {
+        self.tokens.is_none() && self.is_measured_nowhere()
+    }
+
+    fn is_measured_nowhere(&self) -> bool {
+        self.request_kib.is_none()
+            && self.response_kib.is_none()
+            && self.second.is_none()
+            && self.units.is_empty()
     }
 
     /// Whether it never costs anything.
     #[must_use]
     pub fn is_free(&self) -> bool {
-        self.base == Money::ZERO && self.tokens.is_none_or(|t| t == TokenPrices::default())
+        self.base == Money::ZERO
+            && self.tokens.is_none_or(|t| t == TokenPrices::default())
+            && self.is_measured_nowhere()
     }
 
     /// Whether answers with that status cost nothing.
@@ -158,230 +213,108 @@ impl Price {
             .any(|(from, to)| (*from..=*to).contains(&status))
     }
 
-    /// Whether the rule is about that model.
+    /// The tokens that a call is expected to take: by what its request asks for, if that is read for it.
     #[must_use]
-    pub fn is_for(&self, model: &[u8]) -> bool {
-        self.model.as_ref().is_none_or(|m| m.matches(model))
+    pub fn expected(&self, asked: Option<&Asked>) -> Usage {
+        let Some(asked) = asked.filter(|_| self.checks.as_ref().is_some_and(|c| c.estimate)) else {
+            return self.assumed.usage;
+        };
+        let output = asked.max_tokens().unwrap_or(self.assumed.usage.output);
+        Usage {
+            input: asked.input_tokens().min(MAX_TOKENS),
+            output: output.saturating_mul(asked.answers()).min(MAX_TOKENS),
+            ..Usage::default()
+        }
     }
 
-    /// What a call with that usage costs. `None`: usage is needed and missing, or the sum fits no number.
+    /// What a call with the assumptions costs. `None`: more than fits a number.
     #[must_use]
-    pub fn cost(&self, usage: Option<&Usage>) -> Option<Money> {
-        match &self.tokens {
-            None => Some(self.base),
-            Some(tokens) => self.base.checked_add(tokens.cost(usage?)?),
+    pub fn estimate(&self, usage: &Usage, request_bytes: u64, factor: u64) -> Option<Money> {
+        let Assumed {
+            response_bytes,
+            nanos,
+            units,
+            ..
+        } = self.assumed;
+        let measured = Measured {
+            usage: Some(*usage),
+            request_bytes,
+            response_bytes,
+            nanos,
+            units: self.units.iter().map(|_| Some(units)).collect(),
+        };
+        self.cost(&measured, factor).map(|(cost, _)| cost)
+    }
+
+    /// What a call costs that took that much, and whether all of it was reported. `assumed` stands in for what
+    /// was not. `None`: more than fits a number.
+    #[must_use]
+    pub fn cost_or_missing(
+        &self,
+        measured: &Measured,
+        assumed: &Usage,
+        factor: u64,
+    ) -> Option<(Money, bool)> {
+        match self.cost(measured, factor) {
+            Some((cost, true)) => Some((cost, true)),
+            // What does not fit a number cannot be what the answer meant.
+            _ => {
+                let filled = self.filled(measured, assumed);
+                self.cost(&filled, factor).map(|(cost, _)| (cost, false))
+            }
         }
     }
-}
 
-fn amount(
-    rule: &Section<'_>,
-    base: Money,
-    tokens: Option<&TokenPrices>,
-    usage: &Usage,
-) -> Option<Money> {
-    let sum = match tokens {
-        Some(tokens) => tokens.cost(usage).and_then(|t| base.checked_add(t)),
-        None => Some(base),
-    };
-    if sum.is_none() {
-        rule.error("a call would cost more than 18 million, which fits no number here");
-    }
-    sum
-}
-
-/// What an answer without usage costs, by `on_missing_usage`.
-fn missing(
-    rule: &Section<'_>,
-    base: Money,
-    tokens: Option<&TokenPrices>,
-    estimate: Money,
-    on_missing: Option<Value<'_>>,
-    most: Option<Value<'_>>,
-) -> Option<Money> {
-    #[derive(Clone, Copy, PartialEq)]
-    enum OnMissing {
-        Estimate,
-        Base,
-        Max,
-    }
-    let words = [
-        ("estimate", OnMissing::Estimate),
-        ("base", OnMissing::Base),
-        ("max", OnMissing::Max),
-    ];
-    let on_missing = match &on_missing {
-        Some(value) => value.one_of(&words)?,
-        None => OnMissing::Estimate,
-    };
-    let at_most = match &most {
-        Some(value) => Some(amount(rule, base, tokens, &usage(value)?)?),
-        None => None,
-    };
-    match (on_missing, at_most) {
-        (OnMissing::Estimate, None) => Some(estimate),
-        (OnMissing::Base, None) => Some(base),
-        (OnMissing::Max, Some(most)) => Some(most),
-        (OnMissing::Max, None) => {
-            rule.error("on_missing_usage: max needs max_usage");
-            None
-        }
-        (_, Some(_)) => {
-            rule.error("max_usage is only for on_missing_usage: max");
-            None
+    fn filled(&self, measured: &Measured, estimated: &Usage) -> Measured {
+        let (usage, units) = match self.on_missing {
+            OnMissing::Estimate => (*estimated, self.assumed.units),
+            OnMissing::Base => (Usage::default(), 0),
+            OnMissing::Max(most) => (most.usage, most.units),
+        };
+        let usage_fits = measured
+            .usage
+            .filter(|u| self.tokens.is_none_or(|t| t.cost(u).is_some()));
+        Measured {
+            usage: Some(usage_fits.unwrap_or(usage)),
+            units: measured
+                .units
+                .iter()
+                .map(|n| Some(n.unwrap_or(units)))
+                .collect(),
+            ..measured.clone()
         }
     }
-}
 
-/// `gpt-4`, or `{prefix: gpt-4}` and the like.
-fn model(value: Value<'_>) -> Option<TextPattern> {
-    if matches!(value.node(), tollgate_core::config::Node::Object(_)) {
-        let section = value.section()?;
-        let pattern = TextPattern::compile(&section);
-        section.finish();
-        return pattern;
+    /// The sum, and whether nothing was missing.
+    fn cost(&self, measured: &Measured, factor: u64) -> Option<(Money, bool)> {
+        let mut sum = Sum::default();
+        let mut complete = true;
+        sum.add(self.base)?;
+        if let Some(tokens) = &self.tokens {
+            match &measured.usage {
+                Some(usage) => sum.add(tokens.cost(usage)?)?,
+                None => complete = false,
+            }
+        }
+        if let Some(price) = self.request_kib {
+            sum.add_part(price, measured.request_bytes, amount::Per::Kib)?;
+        }
+        if let Some(price) = self.response_kib {
+            sum.add_part(price, measured.response_bytes, amount::Per::Kib)?;
+        }
+        if let Some(price) = self.second {
+            sum.add_part(price, measured.nanos, amount::Per::Second)?;
+        }
+        for (unit, count) in self.units.iter().zip(&measured.units) {
+            match count {
+                Some(count) => sum.add_part(unit.price, *count, amount::Per::Million)?,
+                None => complete = false,
+            }
+        }
+        Some((sum.times(factor)?, complete))
     }
-    value
-        .nonempty()
-        .map(|name| TextPattern::Exact(name.as_bytes().to_vec()))
-}
-
-fn token_prices(value: Value<'_>) -> Option<TokenPrices> {
-    let section = value.section()?;
-    let input = section.optional("input").map(|v| v.money());
-    let output = section.optional("output").map(|v| v.money());
-    let cached_read = section.optional("cached_read").map(|v| v.money());
-    let reasoning = section.optional("reasoning").map(|v| v.money());
-    if input.is_none() && output.is_none() {
-        section.error("needs input, output or both");
-    }
-    section.finish();
-    let money = |field: Option<Option<Money>>| match field {
-        Some(None) => None,
-        Some(Some(money)) => Some(Some(money)),
-        None => Some(None),
-    };
-    Some(TokenPrices {
-        input: money(input)?.unwrap_or_default(),
-        output: money(output)?.unwrap_or_default(),
-        cached_read: money(cached_read)?,
-        cached_write: None,
-        reasoning: money(reasoning)?,
-    })
-}
-
-fn usage(value: &Value<'_>) -> Option<Usage> {
-    let section = value.clone().section()?;
-    let tokens = |field| match section.optional(field) {
-        Some(value) => value.integer(0..=crate::usage::MAX_TOKENS),
-        None => Some(0),
-    };
-    let (input, output) = (tokens("input"), tokens("output"));
-    section.finish();
-    Some(Usage {
-        input: input?,
-        output: output?,
-        ..Usage::default()
-    })
-}
-
-/// `5xx`, `404` or 404.
-fn status_range(value: &Value<'_>) -> Option<(u16, u16)> {
-    use tollgate_core::config::Node;
-    let single = |n: u64| u16::try_from(n).ok().filter(|n| (100..600).contains(n));
-    let range = match value.node() {
-        Node::Integer(n) => single(*n).map(|n| (n, n)),
-        Node::Text(text) => match text.strip_suffix("xx") {
-            Some(class) => class
-                .parse::<u16>()
-                .ok()
-                .filter(|n| class.len() == 1 && (1..=5).contains(n))
-                .and_then(|n| Some((n.checked_mul(100)?, n.checked_mul(100)?.checked_add(99)?))),
-            None => text
-                .parse::<u64>()
-                .ok()
-                .filter(|_| text.len() == 3)
-                .and_then(single)
-                .map(|n| (n, n)),
-        },
-        _ => None,
-    };
-    value.accept(
-        range,
-        "must be a status such as 404, or a class such as 5xx",
-    )
 }
 
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects)] // in a test an overflow is a finding
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn money(text: &str) -> Money {
-        Money::parse(text).unwrap()
-    }
-
-    #[test]
-    fn the_sum_is_exact() {
-        let prices = TokenPrices {
-            input: money("0.00001"),
-            output: money("0.000005"),
-            ..TokenPrices::default()
-        };
-        let usage = Usage {
-            input: 123,
-            output: 457,
-            ..Usage::default()
-        };
-        assert_eq!(prices.cost(&usage), Some(money("0.003515")));
-    }
-
-    #[test]
-    fn a_part_with_its_own_price_leaves_the_whole() {
-        let prices = TokenPrices {
-            input: money("0.00001"),
-            output: money("0.00004"),
-            cached_read: Some(money("0.000001")),
-            cached_write: None,
-            reasoning: Some(money("0.00005")),
-        };
-        let usage = Usage {
-            input: 1000,
-            output: 100,
-            cached_read: 900,
-            cached_write: 50,
-            reasoning: 60,
-        };
-        // 100 x 10 + 900 x 1 + 40 x 40 + 60 x 50 millionths
-        assert_eq!(prices.cost(&usage), Some(money("0.0065")));
-    }
-
-    #[test]
-    fn a_sum_that_fits_no_number_is_none() {
-        let prices = TokenPrices {
-            input: money("1"),
-            ..TokenPrices::default()
-        };
-        let usage = Usage {
-            input: 1_000_000_000,
-            ..Usage::default()
-        };
-        assert_eq!(prices.cost(&usage), None);
-    }
-
-    proptest! {
-        #[test]
-        fn parts_at_the_price_of_the_whole_change_nothing(
-            input in 0_u64..1_000_000, output in 0_u64..1_000_000, cached: u64, reasoning: u64,
-            rate in 0_u64..1_000_000_000,
-        ) {
-            let usage = Usage { input, output, cached_read: cached.min(input), cached_write: 0, reasoning: reasoning.min(output) };
-            let rate = Money::from_pico(rate);
-            let whole = TokenPrices { input: rate, output: rate, ..TokenPrices::default() };
-            let parts = TokenPrices { cached_read: Some(rate), reasoning: Some(rate), ..whole };
-            prop_assert_eq!(whole.cost(&usage), parts.cost(&usage));
-            prop_assert_eq!(whole.cost(&usage).map(Money::pico), Some(rate.pico() * (input + output)));
-        }
-    }
-}
+mod tests;

@@ -1,6 +1,7 @@
 //! What clients are told when money stands in the way.
 
 use crate::budgets::Budget;
+use crate::check::Invalid;
 use tollgate_core::flow::GrpcStatus;
 use tollgate_core::problem::Problem;
 use tollgate_core::{LocalReply, Money, UnixNanos};
@@ -12,7 +13,7 @@ use tollgate_state::window::Period;
 pub struct Shortfall<'a> {
     /// The budget.
     pub budget: &'a Budget,
-    /// Its day or its month.
+    /// Its minute, day or month.
     pub period: Period,
     /// What is left and when it resets.
     pub exhausted: Exhausted,
@@ -83,4 +84,53 @@ pub fn contended() -> LocalReply {
     .detail("Try again.")
     .reply("tollgate_budget_contended")
     .header("retry-after", "1")
+}
+
+/// A single call would cost more than one call may.
+#[must_use]
+pub fn too_expensive(budget: &Budget, estimate: Money, most: Money, currency: &str) -> LocalReply {
+    let detail = format!(
+        "This call is estimated at {estimate} {currency}; a single one may cost {most} {currency}. \
+         Ask for fewer tokens.",
+    );
+    Problem::new(
+        budget.status,
+        "request-too-expensive",
+        "Too expensive for one request",
+        GrpcStatus::RESOURCE_EXHAUSTED,
+    )
+    .detail(&detail)
+    .string("budget", &budget.name)
+    .string("period", "per_request")
+    .string("currency", currency)
+    .string("limit", &most.to_string())
+    .string("estimate", &estimate.to_string())
+    .reply("tollgate_request_too_expensive")
+}
+
+/// The request is not as it must be; nothing was charged.
+#[must_use]
+pub fn invalid(invalid: &Invalid) -> LocalReply {
+    Problem::new(
+        400,
+        "request-invalid",
+        "The request cannot be priced",
+        GrpcStatus::INVALID_ARGUMENT,
+    )
+    .detail(&format!("{} {}.", invalid.field, invalid.problem))
+    .string("field", &invalid.field)
+    .reply("tollgate_cost_request_invalid")
+}
+
+/// The usage page can only be read.
+#[must_use]
+pub fn method_not_allowed() -> LocalReply {
+    Problem::new(
+        405,
+        "method-not-allowed",
+        "Only GET is possible here",
+        GrpcStatus::INVALID_ARGUMENT,
+    )
+    .reply("tollgate_cost_usage_method")
+    .header("allow", "GET, HEAD")
 }

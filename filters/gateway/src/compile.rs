@@ -157,6 +157,7 @@ const GATEWAY_STATE: &[&str] = &[
     state_name::VARIANT,
     state_name::COST,
     state_name::TOKENS,
+    state_name::MODEL,
     state_name::LIMIT,
     state_name::SHADOW_LIMIT,
     state_name::BUDGET,

@@ -43,6 +43,8 @@ pub struct Line {
     pub tag: Tag,
     /// The most that may be spent and reserved in the window.
     pub limit: Money,
+    /// The limit is looked at, not kept: nothing is refused over it.
+    pub soft: bool,
     /// The window that the request belongs to, by its beginning.
     pub window: Window,
 }
@@ -171,7 +173,8 @@ impl Account {
         }
     }
 
-    /// Takes the charge from every line, or from none: afterwards spent + reserved is within the limit of each. Lines
+    /// Takes the charge from every line, or from none: afterwards spent + reserved is within the limit of each that is not
+    /// soft. Lines
     /// are moved to the window that they were really charged in (clocks may straddle midnight); keep them for
     /// [`Account::settle`]. Returns the least that is left.
     ///
@@ -183,10 +186,11 @@ impl Account {
         for (at, line) in lines.iter_mut().enumerate() {
             let entry = self.entry(line);
             line.window = entry.window();
-            let fits = entry
-                .taken()
-                .checked_add(amount)
-                .is_some_and(|sum| sum <= line.limit);
+            let fits = line.soft
+                || entry
+                    .taken()
+                    .checked_add(amount)
+                    .is_some_and(|sum| sum <= line.limit);
             let resets_at = line.window.end;
             if !fits && refused.is_none_or(|r| r.resets_at < resets_at) {
                 refused = Some(Exhausted {
@@ -238,6 +242,12 @@ impl Account {
             .map(|line| line.limit.saturating_sub(self.entry(line).taken()))
             .min()
             .unwrap_or(Money::MAX)
+    }
+
+    /// What was spent and reserved of a line.
+    #[must_use]
+    pub fn taken(&self, line: &Line) -> Money {
+        self.entry(line).taken()
     }
 
     /// What was spent of a line, and what is reserved.

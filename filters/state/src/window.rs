@@ -1,16 +1,22 @@
-//! Calendar windows: which day or month an instant belongs to, and when that ends.
+//! Calendar windows: which minute, day or month an instant belongs to, and when that ends.
 //!
 //! A window is known by its start, so two windows of one kind are the same if and only if they start
 //! together, also in zones with summer time, where days have 23 or 25 hours.
 
-use tollgate_core::time::Date;
-use tollgate_core::{Duration, UnixNanos};
+mod zone;
 
-const DAY: Duration = Duration::from_secs(86_400);
+pub use zone::Zone;
+
+use tollgate_core::UnixNanos;
+use tollgate_core::time::{Date, SECOND};
+
+const MINUTE: u64 = 60 * SECOND;
 
 /// How long a window lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Period {
+    /// From full minute to full minute, the same everywhere.
+    Minute,
     /// From midnight to midnight.
     Day,
     /// From the first of a month to the first of the next.
@@ -18,45 +24,13 @@ pub enum Period {
 }
 
 impl Period {
-    /// The name people see: `daily`, `monthly`.
+    /// The name people see: `per_minute`, `daily`, `monthly`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Minute => "per_minute",
             Self::Day => "daily",
             Self::Month => "monthly",
-        }
-    }
-}
-
-/// Where midnight is. A zone answers two questions, [`Zone::day_of`] and [`Zone::midnight`]; windows
-/// need nothing else of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Zone {
-    /// Coordinated universal time.
-    #[default]
-    Utc,
-}
-
-impl Zone {
-    /// The zone of that name, `None` if it is not known here.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        (name == "UTC").then_some(Self::Utc)
-    }
-
-    /// The civil day that an instant falls on here, in days since 1970-01-01.
-    #[must_use]
-    pub fn day_of(self, at: UnixNanos) -> u64 {
-        match self {
-            Self::Utc => at.0.checked_div(DAY.0).unwrap_or(0),
-        }
-    }
-
-    /// The instant at which that civil day begins here.
-    #[must_use]
-    pub fn midnight(self, day: u64) -> UnixNanos {
-        match self {
-            Self::Utc => UnixNanos(day.saturating_mul(DAY.0)),
         }
     }
 }
@@ -77,12 +51,21 @@ impl Window {
     pub fn of(at: UnixNanos, period: Period, zone: Zone) -> Self {
         let day = zone.day_of(at);
         let (first, next) = match period {
+            Period::Minute => return Self::minute(at),
             Period::Day => (day, day.saturating_add(1)),
             Period::Month => month_around(day),
         };
         Self {
             start: zone.midnight(first),
             end: zone.midnight(next),
+        }
+    }
+
+    fn minute(at: UnixNanos) -> Self {
+        let start = at.0.saturating_sub(at.0.checked_rem(MINUTE).unwrap_or(0));
+        Self {
+            start: UnixNanos(start),
+            end: UnixNanos(start.saturating_add(MINUTE)),
         }
     }
 
@@ -114,76 +97,4 @@ fn month_around(day: u64) -> (u64, u64) {
 
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects)] // in a test an overflow is a finding
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn at(text: &str) -> UnixNanos {
-        UnixNanos::parse(text).unwrap()
-    }
-
-    fn window(text: &str, period: Period) -> (String, String) {
-        let w = Window::of(at(text), period, Zone::Utc);
-        (w.start.to_string(), w.end.to_string())
-    }
-
-    #[test]
-    fn a_day_goes_from_midnight_to_midnight() {
-        let day = ("2026-11-21T00:00:00Z".into(), "2026-11-22T00:00:00Z".into());
-        assert_eq!(window("2026-11-21T00:00:00Z", Period::Day), day);
-        assert_eq!(window("2026-11-21T23:59:59.999999999Z", Period::Day), day);
-        assert_ne!(window("2026-11-22T00:00:00Z", Period::Day), day);
-    }
-
-    #[test]
-    fn months_are_as_long_as_they_are() {
-        let month = |text| window(text, Period::Month);
-        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
-        assert_eq!(
-            month("2024-02-29T23:59:59Z"),
-            pair("2024-02-01T00:00:00Z", "2024-03-01T00:00:00Z")
-        );
-        assert_eq!(
-            month("2026-12-31T23:59:59Z"),
-            pair("2026-12-01T00:00:00Z", "2027-01-01T00:00:00Z")
-        );
-        assert_eq!(
-            month("2027-01-01T00:00:00Z"),
-            pair("2027-01-01T00:00:00Z", "2027-02-01T00:00:00Z")
-        );
-        assert_eq!(
-            month("1970-01-01"),
-            pair("1970-01-01T00:00:00Z", "1970-02-01T00:00:00Z")
-        );
-    }
-
-    #[test]
-    fn only_known_zones_are_taken() {
-        assert_eq!(Zone::parse("UTC"), Some(Zone::Utc));
-        assert_eq!(Zone::parse("Europe/Berlin"), None);
-        assert_eq!(Zone::parse("utc"), None);
-    }
-
-    proptest! {
-        // Up to the year 2500: the last window before the end of time may be cut.
-        #[test]
-        fn windows_tile_time(nanos in 0_u64..16_725_225_600_000_000_000) {
-            for period in [Period::Day, Period::Month] {
-                let now = UnixNanos(nanos);
-                let w = Window::of(now, period, Zone::Utc);
-                prop_assert!(w.contains(now));
-                prop_assert_eq!(Window::of(w.start, period, Zone::Utc), w);
-                prop_assert_eq!(Window::of(UnixNanos(w.end.0 - 1), period, Zone::Utc), w);
-                prop_assert_eq!(Window::of(w.end, period, Zone::Utc).start, w.end);
-            }
-        }
-
-        #[test]
-        fn any_instant_has_a_window(nanos: u64) {
-            for period in [Period::Day, Period::Month] {
-                let w = Window::of(UnixNanos(nanos), period, Zone::Utc);
-                prop_assert!(w.start <= UnixNanos(nanos));
-            }
-        }
-    }
-}
+mod tests;

@@ -93,6 +93,8 @@ impl Native {
             plugin
                 .world
                 .set_attribute(Attribute::SourceAddress, self.source(request, headers));
+            let size = request.whole_body().len().to_string();
+            plugin.world.set_attribute(Attribute::RequestSize, size);
             for (name, value) in &state {
                 plugin
                     .world

@@ -1,33 +1,31 @@
 use super::*;
 use proptest::prelude::*;
 
-const TABLE: &[Member] = &[
-    Member {
-        of: ROOT,
-        name: "a",
-        node: 1,
-    },
-    Member {
-        of: 1,
-        name: "b\u{e9}",
-        node: 2,
-    },
-    Member {
-        of: ROOT,
-        name: "n",
-        node: 3,
-    },
-];
+fn table() -> Rc<Table> {
+    let members = [(ROOT, "a", 1), (1, "b\u{e9}", 2), (ROOT, "n", 3)];
+    Rc::new(Table::new(&members))
+}
 
 /// Everything found, and whether the pieces were one document.
 fn scan(pieces: &[&[u8]]) -> (Vec<String>, bool) {
-    let mut scanner = Scanner::new(TABLE);
+    scan_for(table(), pieces, false)
+}
+
+fn scan_for(table: Rc<Table>, pieces: &[&[u8]], shape: bool) -> (Vec<String>, bool) {
+    let mut scanner = Scanner::new(table);
     let mut all = Vec::new();
-    let mut note = |node: Node, scalar: Scalar<'_>| {
-        all.push(match scalar {
-            Scalar::Text(t) => format!("{node} text {}", String::from_utf8_lossy(t)),
-            Scalar::Number(n) => format!("{node} number {}", String::from_utf8_lossy(n)),
-            other => format!("{node} {other:?}"),
+    let mut note = |event: Event<'_>, at: u64| {
+        all.push(match event {
+            Event::Scalar(node, Scalar::Text(t)) if t.whole => {
+                format!("{node} text {}", String::from_utf8_lossy(t.bytes))
+            }
+            Event::Scalar(node, Scalar::Text(t)) => format!("{node} long text {}", t.chars),
+            Event::Scalar(node, Scalar::Number(n)) => {
+                format!("{node} number {}", String::from_utf8_lossy(n))
+            }
+            Event::Scalar(node, other) => format!("{node} {other:?}"),
+            _ if !shape => return,
+            other => format!("{other:?} at {at}"),
         });
     };
     for piece in pieces {
@@ -87,13 +85,76 @@ fn escapes_are_decoded_in_names_and_values() {
 fn scalars_of_every_kind_are_told() {
     assert_eq!(
         found(r#"{"n":null,"n":true,"n":"","n":0}"#),
-        ["3 Null", "3 Other", "3 text ", "3 number 0"]
+        ["3 Null", "3 Bool(true)", "3 text ", "3 number 0"]
     );
     let long = "9".repeat(200);
     assert_eq!(
         found(&format!(r#"{{"n":{long},"n":"{long}","{long}":1}}"#)),
-        ["3 Other", "3 Other"]
+        ["3 Other", "3 long text 200"]
     );
+}
+
+#[test]
+fn characters_are_counted_not_bytes_nor_escapes() {
+    let text = |json: &str| {
+        let mut scanner = Scanner::new(table());
+        let mut seen = None;
+        for byte in json.as_bytes() {
+            scanner.feed(&[*byte], &mut |event, _| {
+                if let Event::Scalar(3, Scalar::Text(t)) = event {
+                    seen = Some((t.chars, t.blank));
+                }
+            });
+        }
+        seen.unwrap()
+    };
+    assert_eq!(text(r#"{"n": "caf\u00e9 é😀\ud83d\ude00"}"#), (8, false));
+    assert_eq!(text(r#"{"n": " \n\t\r "}"#), (5, true));
+    assert_eq!(text(r#"{"n": ""}"#), (0, true));
+    assert_eq!(
+        text(&format!(r#"{{"n": "{}"}}"#, "é".repeat(1000))),
+        (1000, false)
+    );
+}
+
+#[test]
+fn objects_lists_and_unknown_members_are_told_with_their_places() {
+    let table = Table::new(&[(ROOT, "a", 1), (2, "b", 3)]).with_items(1, 2);
+    let text = br#"{"a": [ {"b": 1, "x": 2, "y": null}, 5], "z": {}}"#;
+    assert_eq!(
+        scan_for(Rc::new(table), &[text], true).0,
+        [
+            "Open(0, true) at 1",
+            "Open(1, false) at 7",
+            "Open(2, true) at 9",
+            "3 number 1",
+            "Unknown(2) at 23",
+            "Close(2, 3) at 35",
+            "2 number 5",
+            "Close(1, 2) at 39",
+            "Unknown(0) at 47",
+            "Close(0, 2) at 49",
+        ]
+    );
+}
+
+#[test]
+fn a_pointer_leads_to_members_and_items() {
+    let mut table = Table::default();
+    for (pointer, node) in [("/a/0/b~1c", 5), ("/a/1", 6), ("/a/0/d~0", 7), ("/x", 8)] {
+        table.pointer(pointer, node).unwrap();
+    }
+    let text = br#"{"a": [{"b/c": 1, "d~": 2}, 3, {"b/c": 4}], "x": "y", "b/c": 9}"#;
+    assert_eq!(
+        scan_for(Rc::new(table), &[text], false).0,
+        ["5 number 1", "7 number 2", "6 number 3", "8 text y"]
+    );
+    for bad in ["", "a", "a/b", "/a~2", "/a~"] {
+        assert_eq!(Table::default().pointer(bad, 5), None, "{bad:?}");
+    }
+    let mut table = Table::default();
+    let deep = "/a".repeat(200);
+    assert_eq!(table.pointer(&deep, 5), None);
 }
 
 #[test]
@@ -153,7 +214,7 @@ fn nesting_is_bounded() {
     let nested = |depth: usize| ["[".repeat(depth), "]".repeat(depth)].concat();
     assert!(one(&nested(MAX_DEPTH)).1);
     assert!(!one(&nested(MAX_DEPTH + 1)).1);
-    let mut scanner = Scanner::new(TABLE);
+    let mut scanner = Scanner::new(table());
     for _ in 0..100 {
         scanner.feed(&[b'['; 10_000], &mut |_, _| ());
     }
@@ -163,7 +224,7 @@ fn nesting_is_bounded() {
 
 #[test]
 fn a_long_string_is_not_kept() {
-    let mut scanner = Scanner::new(TABLE);
+    let mut scanner = Scanner::new(table());
     scanner.feed(b"{\"n\": \"", &mut |_, _| ());
     for _ in 0..1000 {
         scanner.feed(&[b'x'; 1000], &mut |_, _| ());
@@ -208,7 +269,8 @@ proptest! {
             serde_json::Value::Number(n) => Some(format!("{node} number {n}")),
             serde_json::Value::Null => Some(format!("{node} Null")),
             serde_json::Value::Array(_) | serde_json::Value::Object(_) => None,
-            _ => Some(format!("{node} Other")),
+            serde_json::Value::Bool(b) => Some(format!("{node} Bool({b})")),
+            serde_json::Value::String(s) => Some(format!("{node} long text {}", s.chars().count())),
         };
         if value.is_object() {
             let text = expected(&value["n"], 3);

@@ -1,5 +1,7 @@
 use super::*;
+use crate::json::Table;
 use proptest::prelude::*;
+use std::rc::Rc;
 
 const CHAT: &str = r#"{"id":"chatcmpl-1","object":"chat.completion","model":"gpt-4-0613","choices":[{"index":0,
  "message":{"role":"assistant","content":"say \"usage\": {\"prompt_tokens\": 1} caf\u00e9 é 😀"},"finish_reason":"stop"}],
@@ -24,8 +26,20 @@ fn read(mut reader: Reader, pieces: &[&[u8]]) -> Option<(Option<String>, Option<
     })
 }
 
+fn table() -> Rc<Table> {
+    Format::default().table.unwrap()
+}
+
+fn reader_json() -> Reader {
+    Reader::json(table())
+}
+
+fn reader_events() -> Reader {
+    Reader::events(table())
+}
+
 fn json(text: &str) -> Option<Usage> {
-    read(Reader::json(), &[text.as_bytes()]).and_then(|(_, usage)| usage)
+    read(reader_json(), &[text.as_bytes()]).and_then(|(_, usage)| usage)
 }
 
 fn plain(input: u64, output: u64) -> Option<Usage> {
@@ -51,10 +65,10 @@ fn reads_a_chat_completion_cut_at_every_byte() {
     let bytes = CHAT.as_bytes();
     for at in 0..=bytes.len() {
         let (head, tail) = bytes.split_at(at);
-        assert_eq!(read(Reader::json(), &[head, tail]), expected, "{at}");
+        assert_eq!(read(reader_json(), &[head, tail]), expected, "{at}");
     }
     let single: Vec<&[u8]> = bytes.chunks(1).collect();
-    assert_eq!(read(Reader::json(), &single), expected);
+    assert_eq!(read(reader_json(), &single), expected);
 }
 
 #[test]
@@ -63,10 +77,10 @@ fn reads_a_stream_cut_at_every_byte() {
     let bytes = STREAM.as_bytes();
     for at in 0..=bytes.len() {
         let (head, tail) = bytes.split_at(at);
-        assert_eq!(read(Reader::events(), &[head, tail]), expected, "{at}");
+        assert_eq!(read(reader_events(), &[head, tail]), expected, "{at}");
     }
     let single: Vec<&[u8]> = bytes.chunks(1).collect();
-    assert_eq!(read(Reader::events(), &single), expected);
+    assert_eq!(read(reader_events(), &single), expected);
 }
 
 #[test]
@@ -91,7 +105,7 @@ fn reads_embeddings_and_responses() {
     let event = b"event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{\"model\":\"gpt-4o\",\
         \"usage\":{\"input_tokens\":36,\"output_tokens\":87}}}\n\n";
     assert_eq!(
-        read(Reader::events(), &[event]),
+        read(reader_events(), &[event]),
         Some((Some("gpt-4o".to_owned()), plain(36, 87)))
     );
 }
@@ -139,7 +153,7 @@ fn usage_in_every_event_is_not_added_up() {
         ));
     }
     assert_eq!(
-        read(Reader::events(), &[text.as_bytes()]).unwrap().1,
+        read(reader_events(), &[text.as_bytes()]).unwrap().1,
         plain(7, 5)
     );
 }
@@ -148,12 +162,12 @@ fn usage_in_every_event_is_not_added_up() {
 fn a_broken_event_reports_nothing_and_spoils_nothing() {
     let text = b"data: {\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":1}}\n\n\
         data: {\"usage\":{\"prompt_tokens\":1,\n\ndata: \xff\n\n";
-    assert_eq!(read(Reader::events(), &[text]).unwrap().1, plain(7, 1));
+    assert_eq!(read(reader_events(), &[text]).unwrap().1, plain(7, 1));
 }
 
 #[test]
 fn half_a_document_says_nothing() {
-    let mut reader = Reader::json();
+    let mut reader = reader_json();
     reader.feed(
         br#"{"usage":{"prompt_tokens":1,"completion_tokens":1}"#,
         false,
@@ -164,8 +178,156 @@ fn half_a_document_says_nothing() {
 proptest! {
     #[test]
     fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
-        for reader in [Reader::json(), Reader::events()] {
+        for reader in [reader_json(), reader_events()] {
             let _ = read(reader, &[&bytes]);
         }
+    }
+}
+
+/// Each transcript, how its documents lie in it, and what must be found: input, output, read from a cache, written to
+/// it, reasoning.
+const TRANSCRIPTS: [(&str, &str, &str, [u64; 5]); 13] = [
+    (
+        include_str!("../../../../tests/vectors/usage/openai-chat.json"),
+        "application/json",
+        "gpt-4.1-2025-04-14",
+        [19, 10, 5, 0, 3],
+    ),
+    (
+        include_str!("../../../../tests/vectors/usage/openai-chat.sse"),
+        "text/event-stream",
+        "gpt-4o-mini",
+        [7, 2, 0, 0, 0],
+    ),
+    (
+        include_str!("../../../../tests/vectors/usage/openai-completion.json"),
+        "application/json",
+        "gpt-3.5-turbo-instruct",
+        [5, 7, 0, 0, 0],
+    ),
+    (
+        include_str!("../../../../tests/vectors/usage/openai-embedding.json"),
+        "application/json",
+        "text-embedding-ada-002",
+        [8, 0, 0, 0, 0],
+    ),
+    (
+        include_str!("../../../../tests/vectors/usage/openai-responses.json"),
+        "application/json",
+        "gpt-4.1-2025-04-14",
+        [36, 87, 30, 0, 64],
+    ),
+    (
+        include_str!("../../../../tests/vectors/usage/openai-responses.sse"),
+        "text/event-stream",
+        "gpt-4.1",
+        [37, 11, 0, 0, 0],
+    ),
+    (
+        include_str!("../../../../tests/vectors/usage/anthropic-message.json"),
+        "application/json",
+        "claude-sonnet-4-20250514",
+        [2112, 6, 2000, 100, 0],
+    ),
+    (
+        include_str!("../../../../tests/vectors/usage/anthropic-message.sse"),
+        "text/event-stream",
+        "claude-sonnet-4-20250514",
+        [32, 15, 7, 0, 0],
+    ),
+    (
+        include_str!("../../../../tests/vectors/usage/gemini.json"),
+        "application/json",
+        "gemini-2.5-flash",
+        [8, 1121, 3, 0, 1111],
+    ),
+    (
+        include_str!("../../../../tests/vectors/usage/gemini-stream.json"),
+        "application/json",
+        "gemini-2.5-flash",
+        [8, 10, 0, 0, 6],
+    ),
+    (
+        include_str!("../../../../tests/vectors/usage/gemini.sse"),
+        "text/event-stream",
+        "gemini-2.5-flash",
+        [8, 10, 0, 0, 6],
+    ),
+    (
+        include_str!("../../../../tests/vectors/usage/bedrock-converse.json"),
+        "application/json",
+        "",
+        [41, 628, 5, 6, 0],
+    ),
+    (
+        include_str!("../../../../tests/vectors/usage/ollama.ndjson"),
+        "application/x-ndjson",
+        "llama3.2",
+        [26, 282, 0, 0, 0],
+    ),
+];
+
+#[test]
+fn every_provider_is_read_cut_at_every_byte() {
+    for (text, media_type, model, [input, output, cached_read, cached_write, reasoning]) in
+        TRANSCRIPTS
+    {
+        let reader = || Reader::of_type(media_type.as_bytes(), table()).unwrap();
+        let usage = Usage {
+            input,
+            output,
+            cached_read,
+            cached_write,
+            reasoning,
+        };
+        let expected = Some(((!model.is_empty()).then(|| model.to_owned()), Some(usage)));
+        let bytes = text.as_bytes();
+        for at in 0..=bytes.len() {
+            let (head, tail) = bytes.split_at(at);
+            assert_eq!(read(reader(), &[head, tail]), expected, "{at} of {text}");
+        }
+        let single: Vec<&[u8]> = bytes.chunks(1).collect();
+        assert_eq!(read(reader(), &single), expected, "{text}");
+    }
+}
+
+#[test]
+fn lines_end_with_a_line_feed_or_the_body() {
+    let lines =
+        |text: &str| read(Reader::lines(table()), &[text.as_bytes()]).and_then(|(_, usage)| usage);
+    let last = r#"{"prompt_eval_count":3,"eval_count":4}"#;
+    assert_eq!(lines(last), plain(3, 4));
+    assert_eq!(
+        lines(&format!(
+            "\n\r\n{{\"prompt_eval_count\":1}}\r\n{last}\r\n\n"
+        )),
+        plain(3, 4)
+    );
+    assert_eq!(
+        lines(&format!("{last}\n{{\"prompt_eval_count\":9,")),
+        plain(3, 4),
+        "half a line says nothing"
+    );
+    assert_eq!(lines(&format!("garbage\n{last}")), plain(3, 4));
+    assert_eq!(lines(""), None);
+}
+
+#[test]
+fn a_media_type_chooses_the_reader() {
+    for (media_type, good) in [
+        ("application/json", true),
+        ("application/vnd.api+json", true),
+        ("application/x-ndjson", true),
+        ("application/jsonl", true),
+        ("text/event-stream", true),
+        ("text/plain", false),
+        ("application/grpc", false),
+        ("", false),
+    ] {
+        assert_eq!(
+            Reader::of_type(media_type.as_bytes(), table()).is_some(),
+            good,
+            "{media_type}"
+        );
     }
 }

@@ -14,6 +14,7 @@ fn line(name: &str, period: Period, limit: &str, now: &str) -> Line {
     Line {
         tag: Tag::new(name, period),
         limit: money(limit),
+        soft: false,
         window: Window::of(at(now), period, Zone::Utc),
     }
 }

@@ -1,0 +1,279 @@
+//! Charging and settling budgets in the state that all workers share: one trip for each record.
+//!
+//! This is where budgets that several proxies share will plug in: whoever charges gets a [`Hold`] and settles it, and need
+//! not know where the money is kept.
+
+use crate::budgets::{Budgets, Part};
+use crate::meters::Meters;
+use std::cell::RefCell;
+use tollgate_core::Money;
+use tollgate_core::world::{Level, World};
+use tollgate_state::budget::{Account, Charge, Exhausted, Line};
+use tollgate_state::cas::{Change, Contended, update_in};
+
+/// How often a change is tried. Each lost race is somebody else's success at the same
+/// account, so more workers than this would have to write it within microseconds, again and again.
+const TRIES: u32 = 32;
+
+/// Settlements that may wait for a quieter moment; only contention beyond [`TRIES`] puts one here.
+const MAX_DEFERRED: usize = 1_024;
+
+/// What a call has taken from budgets.
+#[derive(Debug)]
+pub struct Hold {
+    parts: Vec<Part>,
+    charge: Charge,
+}
+
+/// How budgets stand after a charge or a settlement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The least that is left.
+    pub remaining: Money,
+    /// The first budget of which so much is used or so little left that it is a warning.
+    pub warning: Option<Warning>,
+}
+
+/// A budget that is nearly used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// Which.
+    pub line: Line,
+    /// Spent and reserved.
+    pub taken: Money,
+    /// By `low_balance`, not by `warn_percent`.
+    pub low: bool,
+}
+
+/// Why nothing was taken.
+#[derive(Debug)]
+pub enum Refusal {
+    /// A budget is used up.
+    Exhausted {
+        /// Which, and until when.
+        exhausted: Exhausted,
+        /// The line that refused.
+        line: Line,
+    },
+    /// Other workers were faster every time.
+    Contended,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Accounts {
+    /// Kept, so that a trip does not allocate.
+    buffer: RefCell<Vec<u8>>,
+    deferred: RefCell<Vec<(Part, Charge, Money)>>,
+}
+
+impl Accounts {
+    /// Takes the charge from all lines, or from none. Records are charged one after the other; what was taken is given
+    /// back if a later one refuses, so an early refusal of somebody else may happen, too much never.
+    ///
+    /// # Errors
+    /// [`Refusal`]: nothing was taken.
+    pub fn charge(
+        &self,
+        mut parts: Vec<Part>,
+        charge: Charge,
+        budgets: &Budgets,
+        meters: &Meters,
+        world: &dyn World,
+    ) -> Result<(Hold, Standing), Refusal> {
+        let mut standing = Standing::EVERYTHING;
+        for at in 0..parts.len() {
+            let Some(part) = parts.get_mut(at) else {
+                continue;
+            };
+            match self.charge_one(part, charge, budgets, meters, world) {
+                Ok(one) => standing = standing.and(one),
+                Err(refusal) => {
+                    parts.truncate(at);
+                    let taken = Hold { parts, charge };
+                    let _ = self.settle(taken, Money::ZERO, budgets, meters, world);
+                    return Err(refusal);
+                }
+            }
+        }
+        Ok((Hold { parts, charge }, standing))
+    }
+
+    fn charge_one(
+        &self,
+        part: &mut Part,
+        charge: Charge,
+        budgets: &Budgets,
+        meters: &Meters,
+        world: &dyn World,
+    ) -> Result<Standing, Refusal> {
+        let Part { key, lines } = part;
+        let done = update_in(&self.buffer, world, key, TRIES, |bytes| {
+            let mut account = open(bytes, meters, world);
+            match account.charge(lines, charge) {
+                Ok(_) => {
+                    let standing = Standing::of(&account, lines, budgets);
+                    account.encode(bytes);
+                    Change::Write(Ok(standing))
+                }
+                Err(exhausted) => Change::Keep(Err(exhausted)),
+            }
+        });
+        match done.map(|updated| updated.value) {
+            Ok(Ok(standing)) => Ok(standing),
+            Ok(Err(exhausted)) => match lines.get(exhausted.line) {
+                Some(line) => Err(Refusal::Exhausted {
+                    exhausted,
+                    line: *line,
+                }),
+                None => Err(Refusal::Contended),
+            },
+            Err(Contended { .. }) => Err(Refusal::Contended),
+        }
+    }
+
+    /// Replaces what was taken by the true cost. Returns how budgets stand, `None` if some of it had to
+    /// be put off to a later tick.
+    pub fn settle(
+        &self,
+        hold: Hold,
+        cost: Money,
+        budgets: &Budgets,
+        meters: &Meters,
+        world: &dyn World,
+    ) -> Option<Standing> {
+        let Hold { parts, charge } = hold;
+        let mut standing = Some(Standing::EVERYTHING);
+        for part in parts {
+            match self.try_settle(&part, charge, cost, budgets, meters, world) {
+                Ok(one) => standing = standing.map(|s| s.and(one)),
+                Err(Contended { .. }) => {
+                    standing = None;
+                    self.defer(part, charge, cost, meters, world);
+                }
+            }
+        }
+        standing
+    }
+
+    fn defer(&self, part: Part, charge: Charge, cost: Money, meters: &Meters, world: &dyn World) {
+        let mut deferred = self.deferred.borrow_mut();
+        if deferred.len() < MAX_DEFERRED {
+            world.count(meters.settle_deferred, 1);
+            deferred.push((part, charge, cost));
+        } else {
+            // The estimate stays charged: wrong by the difference, but not free.
+            world.count(meters.settle_lost, 1);
+        }
+    }
+
+    /// Tries again what was put off.
+    pub fn retry(&self, budgets: &Budgets, meters: &Meters, world: &dyn World) {
+        if self.deferred.borrow().is_empty() {
+            return;
+        }
+        let mut waiting = self.deferred.take();
+        waiting.retain(|(part, charge, cost)| {
+            self.try_settle(part, *charge, *cost, budgets, meters, world)
+                .is_err()
+        });
+        self.deferred.borrow_mut().append(&mut waiting);
+    }
+
+    fn try_settle(
+        &self,
+        part: &Part,
+        charge: Charge,
+        cost: Money,
+        budgets: &Budgets,
+        meters: &Meters,
+        world: &dyn World,
+    ) -> Result<Standing, Contended> {
+        update_in(&self.buffer, world, &part.key, TRIES, |bytes| {
+            let mut account = open(bytes, meters, world);
+            account.settle(&part.lines, charge, cost);
+            let standing = Standing::of(&account, &part.lines, budgets);
+            account.encode(bytes);
+            Change::Write(standing)
+        })
+        .map(|updated| updated.value)
+    }
+
+    /// What a record says now; empty, if there is none.
+    #[must_use]
+    pub fn read(&self, key: &str, meters: &Meters, world: &dyn World) -> Account {
+        let mut bytes = self.buffer.take();
+        let account = match world.load(key, &mut bytes) {
+            Some(_) => open(&bytes, meters, world),
+            None => Account::default(),
+        };
+        self.buffer.replace(bytes);
+        account
+    }
+}
+
+impl Hold {
+    /// Whether the true cost changes nothing: it was spent already.
+    #[must_use]
+    pub fn is_settled_by(&self, cost: Money) -> bool {
+        self.charge == Charge::Spent(cost)
+    }
+}
+
+impl Standing {
+    const EVERYTHING: Self = Self {
+        remaining: Money::MAX,
+        warning: None,
+    };
+
+    fn of(account: &Account, lines: &[Line], budgets: &Budgets) -> Self {
+        let mut standing = Self::EVERYTHING;
+        for line in lines {
+            let taken = account.taken(line);
+            let left = line.limit.saturating_sub(taken);
+            standing.remaining = standing.remaining.min(left);
+            if standing.warning.is_none()
+                && let Some((_, budget, _)) = budgets.find(line)
+            {
+                let low = budget.is_low(left, line.limit);
+                if low || budget.warns_at(taken, line.limit) {
+                    standing.warning = Some(Warning {
+                        line: *line,
+                        taken,
+                        low,
+                    });
+                }
+            }
+        }
+        standing
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            remaining: self.remaining.min(other.remaining),
+            warning: self.warning.or(other.warning),
+        }
+    }
+}
+
+fn open(bytes: &[u8], meters: &Meters, world: &dyn World) -> Account {
+    if bytes.is_empty() {
+        return Account::default();
+    }
+    Account::decode(bytes).unwrap_or_else(|_| {
+        world.count(meters.record_discarded, 1);
+        world.log(
+            Level::Warn,
+            format_args!(
+                "cost: a budget record of another version or size ({} bytes) was discarded; \
+                 what it said was spent is forgotten",
+                bytes.len()
+            ),
+        );
+        Account::default()
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)] // in a test an overflow is a finding
+mod tests;

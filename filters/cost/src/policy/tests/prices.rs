@@ -1,0 +1,88 @@
+use super::*;
+
+#[test]
+fn seconds_are_counted_to_the_nanosecond_up_to_the_end_of_the_answer() {
+    let b = bench(
+        r#""prices": [{"name": "time", "per_second": "0.001", "base": "1", "estimate": {"duration": "2s"}}]"#,
+    );
+    let mut run = b.start("/", "ann");
+    b.world.advance(Duration::from_millis(1_500));
+    assert_eq!(
+        run.response("200", &[("content-type", "text/event-stream")], false),
+        ResponseStep::Observe
+    );
+    assert_eq!(
+        run.shown("x-request-cost-estimate").as_deref(),
+        Some("1.002")
+    );
+    b.world.advance(Duration(1));
+    run.body(b"data: x\n\n", false);
+    b.world.advance(Duration(1));
+    run.body(b"", true);
+    b.world.advance(Duration::from_secs(60));
+    // 1 + 1.500000002 x 0.001
+    assert_eq!(run.end()["tollgate.cost"], "1.001500000002");
+    assert_eq!(b.reason("measured"), 1);
+
+    let mut run = b.start("/", "ann");
+    b.world.advance(Duration::from_secs(3));
+    assert_eq!(
+        run.end()["tollgate.cost"],
+        "1.003",
+        "without an answer it took what it took"
+    );
+
+    let mut run = b.start("/", "ann");
+    b.world.set_now(UnixNanos(0));
+    assert_eq!(
+        run.end()["tollgate.cost"],
+        "1",
+        "a clock that was set back costs nothing"
+    );
+}
+
+#[test]
+fn an_answer_whose_units_are_in_its_headers_need_not_be_held() {
+    let b = bench(
+        r#""prices": [{"per_unit": [{"header": "x-units", "price": "0.5"}], "on_missing_usage": "base"}]"#,
+    );
+    let mut run = b.start("/", "ann");
+    assert_eq!(
+        run.response("200", &[("x-units", "3")], false),
+        ResponseStep::Forward
+    );
+    assert_eq!(run.shown("x-request-cost").as_deref(), Some("1.5"));
+    let mut run = b.start("/", "ann");
+    run.response("200", &[("x-units", "999999999999999999")], false);
+    assert_eq!(
+        run.shown("x-request-cost").as_deref(),
+        Some("0"),
+        "no such number of units"
+    );
+    assert_eq!(b.reason("usage_missing"), 1);
+    let mut run = b.start("/", "ann");
+    assert_eq!(run.end()["tollgate.cost"], "0");
+    assert_eq!(b.reason("no_answer"), 1);
+}
+
+#[test]
+fn a_call_is_priced_by_the_rule_that_was_valid_when_it_began() {
+    let b = bench(
+        r#""prices": [{"name": "old", "effective_until": "2026-11-21T12:00:01Z", "base": "1"},
+                      {"name": "new", "effective_from": "2026-11-21T12:00:01Z", "base": "2"}]"#,
+    );
+    let mut run = b.start("/", "ann");
+    b.world.advance(Duration::from_secs(5));
+    assert_eq!(run.json(None), ResponseStep::Forward);
+    assert_eq!(run.end()["tollgate.price"], "old");
+    assert_eq!(b.start("/", "ann").end()["tollgate.price"], "new");
+}
+
+#[test]
+fn usage_that_costs_more_than_fits_a_number_is_taken_for_missing() {
+    let b = bench(r#""prices": [{"per_token": {"input": "1"}, "estimate": {"input": 3}}]"#);
+    let mut run = b.start("/", "ann");
+    run.held(&usage(900_000_000, 0));
+    assert_eq!(run.shown("x-request-cost").as_deref(), Some("3"));
+    assert_eq!(b.reason("usage_missing"), 1);
+}

@@ -1,0 +1,522 @@
+#!/usr/bin/env python3
+"""Cost accounting under fire, in a real Envoy: `scripts/cost_check.py --envoy PATH [ledger|kill|hammer|sdk]...`
+
+  ledger   a receiver that fails half the time: sum of events = metrics = budget spent = access log, to the picounit
+  kill     kill -9 under load: no answered call is missing in the log
+  hammer   two workers and a budget of 1.00: never above it, and used up exactly
+  sdk      the Python packages `openai` and `anthropic` stream through Envoy; the first token is not later (needs them installed)
+
+Standard library only (but sdk), servers on 127.0.0.1. Ends with status 1 when something is not as it must be."""
+
+import argparse
+import collections
+import concurrent.futures
+import decimal
+import http.client
+import http.server
+import json
+import os
+import pathlib
+import random
+import re
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PICO = decimal.Decimal(10) ** 12
+KEY = "a-key-for-the-cost-checks-0123456789"
+STREAM_PAUSE = 0.05
+
+
+def pico(text):
+    return int(decimal.Decimal(text) * PICO)
+
+
+def check(holds, what):
+    print(("ok    " if holds else "FAIL  ") + what, flush=True)
+    if not holds:
+        check.failed = True
+
+
+check.failed = False
+
+
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256
+
+    def handle_error(self, request, address):
+        """A peer that went away is part of the test."""
+
+
+def serve(handler):
+    server = Server(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def body(self):
+        return self.rfile.read(int(self.headers.get("content-length", 0)))
+
+    def answer(self, status, body=b"", kind="application/json"):
+        self.send_response(status)
+        self.send_header("content-type", kind)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def stream(self, events, pause):
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        for i, event in enumerate(events):
+            if i:
+                time.sleep(pause)
+            data = event.encode()
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+            self.wfile.flush()
+        self.wfile.write(b"0\r\n\r\n")
+
+
+class Upstream(Handler):
+    """Answers as the body of a request says: {"input": 3, "output": 4, "how": "json" | "stream" | "fail" | "cut"}."""
+
+    seen = []
+
+    def do_GET(self):
+        self.answer(200, b"{}")
+
+    def do_POST(self):
+        asked = json.loads(self.body() or b"{}")
+        self.seen.append(asked)
+        if self.path == "/v1/messages":
+            return self.stream(anthropic_events(), STREAM_PAUSE)
+        if self.path == "/v1/chat/completions" and "messages" in asked:
+            return self.stream(openai_events(asked), STREAM_PAUSE)
+        usage = {"prompt_tokens": asked.get("input", 1), "completion_tokens": asked.get("output", 1)}
+        answer = json.dumps({"model": "m", "usage": usage})
+        how = asked.get("how", "json")
+        if how == "stream":
+            return self.stream(["data: {}\n\n", f"data: {answer}\n\n", "data: [DONE]\n\n"], 0.001)
+        if how == "fail":
+            return self.answer(500)
+        if how == "cut":
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", "1000")
+            self.end_headers()
+            self.wfile.write(b"{")
+            self.wfile.flush()
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return None
+        return self.answer(200, answer.encode())
+
+
+def openai_events(asked):
+    chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o"}
+    for word in ("Hel", "lo ", "w\u00f6rld"):
+        yield "data: " + json.dumps(chunk | {"choices": [{"index": 0, "delta": {"content": word}}], "usage": None}) + "\n\n"
+    if (asked.get("stream_options") or {}).get("include_usage"):
+        usage = {"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14}
+        yield "data: " + json.dumps(chunk | {"choices": [], "usage": usage}) + "\n\n"
+    yield "data: [DONE]\n\n"
+
+
+def anthropic_events():
+    def event(kind, **more):
+        return f"event: {kind}\ndata: " + json.dumps({"type": kind} | more) + "\n\n"
+
+    message = {"id": "m", "type": "message", "role": "assistant", "model": "claude-sonnet-4", "content": [],
+               "stop_reason": None, "stop_sequence": None, "usage": {"input_tokens": 25, "output_tokens": 1}}
+    yield event("message_start", message=message)
+    yield event("content_block_start", index=0, content_block={"type": "text", "text": ""})
+    for word in ("Hel", "lo ", "w\u00f6rld"):
+        yield event("content_block_delta", index=0, delta={"type": "text_delta", "text": word})
+    yield event("content_block_stop", index=0)
+    yield event("message_delta", delta={"stop_reason": "end_turn", "stop_sequence": None}, usage={"output_tokens": 15})
+    yield event("message_stop")
+
+
+class Collector(Handler):
+    """Takes half of what comes; of the other half it keeps some all the same, as a receiver does whose answer is lost."""
+
+    events = {}
+    differing = 0
+    batches = 0
+    failures = 0
+    lock = threading.Lock()
+    chance = random.Random(1)
+
+    def do_POST(self):
+        body = self.body()
+        kind = type(self)
+        with self.lock:
+            kind.batches += 1
+            fails = self.chance.random() < 0.5
+            keeps = not fails or self.chance.random() < 0.5
+            if keeps:
+                for event in json.loads(body):
+                    known = self.events.setdefault(event["id"], event)
+                    kind.differing += known != event
+            kind.failures += fails
+        if fails and self.chance.random() < 0.3:
+            self.close_connection = True
+            return self.connection.shutdown(socket.SHUT_RDWR)
+        return self.answer(self.chance.choice([500, 503, 429]) if fails else 202)
+
+
+class Envoy:
+    """A gateway with key auth and a cost section."""
+
+    def __init__(self, binary, cost, upstream, collector=None):
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="tollgate-cost-"))
+        self.access_log = self.directory / "access.log"
+        self.log = self.directory / "envoy.log"
+        (self.directory / "envoy.json").write_text(json.dumps(self.config(cost, upstream, collector)))
+        command = [binary, "-c", str(self.directory / "envoy.json"), "--concurrency", "2", "--use-dynamic-base-id",
+                   "--file-flush-interval-msec", "50", "-l", "warning"]
+        environment = {"COST_KEY": KEY, "PATH": os.environ["PATH"]}
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=ROOT)
+        for _ in range(600):
+            time.sleep(0.1)
+            if self.process.poll() is not None:
+                sys.exit(f"Envoy ended: {self.log.read_text()[-3000:]}")
+            try:
+                if self.get(self.admin, "/ready") == b"LIVE\n":
+                    break
+            except OSError:
+                continue
+        else:
+            sys.exit("Envoy is not ready after a minute")
+
+    def config(self, cost, upstream, collector):
+        self.port, self.admin = free_port(), free_port()
+        key_auth = {"key_sources": [{"header": "x-api-key"}, {"header": "authorization", "scheme": "Bearer"}],
+                    "consumers": [{"id": "ann", "keys": [{"id": "k", "env": "COST_KEY"}]}]}
+        plugin = {
+            "name": "gateway", "root_id": "gateway", "fail_open": False, "allow_on_headers_stop_iteration": True,
+            "vm_config": {"vm_id": "cost", "runtime": "envoy.wasm.runtime.v8",
+                          "code": {"local": {"filename": str(ROOT / "dist/gateway.wasm")}},
+                          "environment_variables": {"host_env_keys": ["COST_KEY"]}},
+            "configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue",
+                              "value": json.dumps({"key_auth": key_auth, "cost": cost})}}
+        wasm = {"name": "envoy.filters.http.wasm", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm", "config": plugin}}
+        router = {"name": "envoy.filters.http.router", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}
+        access = {"name": "file", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+            "path": str(self.access_log), "log_format": {"json_format": {
+                "id": "%REQ(x-request-id)%", "cost": "%FILTER_STATE(wasm.tollgate.cost:PLAIN)%",
+                "status": "%RESPONSE_CODE%", "details": "%RESPONSE_CODE_DETAILS%"}}}}
+        manager = {
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+            "stat_prefix": "in", "preserve_external_request_id": True, "access_log": [access], "http_filters": [wasm, router],
+            "http_protocol_options": {"enable_trailers": True},
+            "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
+                {"match": {"prefix": "/"}, "route": {"cluster": "upstream", "timeout": "60s"}}]}]}}
+        listener = {"name": "in", "address": address(self.port), "enable_reuse_port": True, "filter_chains": [
+            {"filters": [{"name": "hcm", "typed_config": manager}]}]}
+        ports = {"upstream": upstream.server_port, "ledger": (collector or upstream).server_port}
+        clusters = [{"name": name, "type": "STATIC", "connect_timeout": "5s", "load_assignment": {
+            "cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(port)}}]}]},
+            "circuit_breakers": {"thresholds": [{"max_connections": 10000, "max_requests": 10000, "max_pending_requests": 10000}]}}
+            for name, port in ports.items()]
+        tags = [{"tag_name": t, "regex": f"({t}=\\.=(.*?);\\.;)"} for t in
+                ("policy", "reason", "price", "budget", "consumer", "outcome", "kind", "period", "model")]
+        return {"admin": {"address": address(self.admin)}, "stats_config": {"stats_tags": tags},
+                "static_resources": {"listeners": [listener], "clusters": clusters}}
+
+    @staticmethod
+    def get(port, path, headers=()):
+        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=dict(headers))
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.read()
+
+    def metrics(self):
+        """Sums by name and labels."""
+        found = collections.Counter()
+        for line in self.get(self.admin, "/stats/prometheus?filter=tollgate").decode().splitlines():
+            match = re.fullmatch(r"(\w+)\{(.*)\} (\d+)", line)
+            if match:
+                found[match[1]] += int(match[3])
+                for label in re.findall(r'\w+="[^"]*"', match[2]):
+                    found[match[1], label] += int(match[3])
+        return found
+
+    def usage(self):
+        page = json.loads(self.get(self.port, "/.tollgate/usage", {"x-api-key": KEY}))
+        return page["budgets"]
+
+    def access_lines(self):
+        return [json.loads(line) for line in self.access_log.read_text().splitlines()]
+
+    def events_in_log(self):
+        """What the ledger wrote to Envoy's log, by id."""
+        mark = "cost ledger event "
+        text = self.log.read_text(errors="replace")
+        events = [json.loads(line.split(mark, 1)[1]) for line in text.splitlines() if mark in line]
+        return {event["id"]: event for event in events}
+
+    def stop(self, how=signal.SIGTERM):
+        self.process.send_signal(how)
+        self.process.wait(30)
+
+
+def address(port):
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Client(threading.local):
+    """One connection a thread."""
+
+    connection = None
+
+    def post(self, port, path, body, request_id):
+        """The status and headers of an answer that came completely; else None."""
+        try:
+            if self.connection is None:
+                self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            headers = {"x-api-key": KEY, "x-request-id": request_id, "content-type": "application/json"}
+            self.connection.request("POST", path, json.dumps(body), headers)
+            answer = self.connection.getresponse()
+            answer.read()
+            return answer.status, answer.headers
+        except (OSError, http.client.HTTPException):
+            self.connection = None
+            return None
+
+
+PRICES = [
+    {"name": "flat", "match": {"path": {"prefix": "/flat"}}, "base": "0.000000000003"},
+    {"name": "tokens", "base": "0.0020", "per_token": {"input": "0.000010000001", "output": "0.000030000007"},
+     "estimate": {"input": 20, "output": 20}},
+]
+
+
+def call(client, envoy, n, chance):
+    body = {"input": chance.randrange(100), "output": chance.randrange(100),
+            "how": chance.choices(["json", "stream", "fail", "cut"], [6, 3, 1, 1])[0]}
+    if n % 50 == 0:
+        return abort(envoy.port)
+    return client.post(envoy.port, "/flat" if n % 5 == 0 else "/v1", body, f"id-{n}")
+
+
+def abort(port):
+    """Goes away in the middle of the answer."""
+    with socket.create_connection(("127.0.0.1", port)) as s:
+        body = b'{"how":"stream"}'
+        s.sendall(b"POST /v1 HTTP/1.1\r\nhost: a\r\nx-api-key: %s\r\ncontent-length: %d\r\n\r\n%s" % (KEY.encode(), len(body), body))
+        s.recv(10)
+
+
+def load(envoy, calls, threads, chance):
+    client = Client()
+    seeds = [chance.random() for _ in range(calls)]
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(lambda n: call(client, envoy, n, random.Random(seeds[n])), range(calls)))
+
+
+def sums(envoy):
+    lines = sum(pico(line["cost"]) for line in envoy.access_lines() if line["cost"])
+    metrics = envoy.metrics()
+    spent = pico(envoy.usage()[0]["spent"])
+    reserved = pico(envoy.usage()[0]["reserved"])
+    return lines, metrics, spent, reserved
+
+
+def test_ledger(binary, calls=3000):
+    collector = serve(Collector)
+    cost = {"usage_path": "/.tollgate/usage", "prices": PRICES, "metrics": {"consumers": ["ann"]},
+            "budgets": [{"name": "all", "monthly": "1000000"}],
+            "ledger": {"cluster": "ledger", "path": "/events", "queue_events": 200, "batch_events": 50, "timeout": "2s"}}
+    envoy = Envoy(binary, cost, serve(Upstream), collector)
+    load(envoy, calls, 8, random.Random(7))
+    deadline = time.time() + 120
+    while time.time() < deadline:
+        time.sleep(0.5)
+        outcome = {o: envoy.metrics()["tollgate_ledger_events_total", f'outcome="{o}"'] for o in ("entered", "delivered", "logged")}
+        if outcome["entered"] == outcome["delivered"] + outcome["logged"] and outcome["entered"] >= calls:
+            break
+    logged = envoy.events_in_log()
+    lines, metrics, spent, reserved = sums(envoy)
+    events = dict(Collector.events) | logged
+    total = sum(int(e["data"]["cost_pico"]) for e in events.values())
+    print(f"      {outcome}, batches {Collector.batches}, of them failed {Collector.failures}, events in the log {len(logged)}")
+    check(Collector.failures > 10 and Collector.differing == 0, "batches failed, and no event changed between tries")
+    check(len(events) == outcome["entered"] == calls, f"{calls} calls are {len(events)} events, {outcome['entered']} entered")
+    by_price = metrics["tollgate_cost_pico_total"]
+    by_consumer = metrics["tollgate_consumer_cost_pico_total", 'consumer="ann"']
+    check(lines == by_price == by_consumer == spent == total and reserved == 0,
+          f"access log {lines} = metrics {by_price}, {by_consumer} = budget {spent} = events {total}; reserved {reserved}")
+    # And what is under way when Envoy is stopped.
+    Collector.chance = random.Random(3)
+    load(envoy, 400, 8, random.Random(9))
+    envoy.stop()
+    time.sleep(0.3)
+    events = dict(Collector.events) | envoy.events_in_log()
+    total = sum(int(e["data"]["cost_pico"]) for e in events.values())
+    lines = sum(pico(line["cost"]) for line in envoy.access_lines() if line["cost"])
+    check(len(events) == calls + 400 and total == lines,
+          f"after SIGTERM: {len(events)} events, {total} = access log {lines}; {len(envoy.events_in_log())} in the log")
+
+
+def test_kill(binary):
+    for life in range(3):
+        cost = {"prices": PRICES, "ledger": {"log": "all"}}
+        envoy = Envoy(binary, cost, serve(Upstream))
+        answered, stop, client = {}, threading.Event(), Client()
+
+        def work(thread):
+            chance = random.Random(thread)
+            for n in range(100000):
+                if stop.is_set():
+                    return
+                request_id = f"{thread}-{n}"
+                answer = client.post(envoy.port, "/v1", {"input": chance.randrange(100)}, request_id)
+                if answer and "x-request-cost" in answer[1]:
+                    answered[request_id] = pico(answer[1]["x-request-cost"])
+
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(6)]
+        for thread in threads:
+            thread.start()
+        time.sleep(1.5 + life * 0.3)
+        envoy.stop(signal.SIGKILL)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        events = {e["data"]["request_id"]: int(e["data"]["cost_pico"]) for e in envoy.events_in_log().values()}
+        missing = [i for i, cost in answered.items() if events.get(i) != cost]
+        check(len(answered) > 20 and not missing,
+              f"kill -9: {len(answered)} answered calls, {len(events)} events in the log, missing {len(missing)}")
+
+
+def test_hammer(binary):
+    prices = [{"name": "flat", "match": {"path": {"prefix": "/flat"}}, "base": "0.0017"},
+              {"name": "tokens", "per_token": {"input": "0.0001", "output": "0.0001"}, "estimate": {"input": 20, "output": 20}}]
+    for path, price in (("/flat", "0.0017"), ("/v1", None)):
+        cost = {"usage_path": "/.tollgate/usage", "prices": prices, "budgets": [{"name": "one", "daily": "1.00"}]}
+        envoy = Envoy(binary, cost, serve(Upstream))
+        highest, stop = [0], threading.Event()
+
+        def watch():
+            while not stop.is_set():
+                budget = envoy.usage()[0]
+                highest[0] = max(highest[0], pico(budget["spent"]) + pico(budget["reserved"]))
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        client = Client()
+
+        def one(n):
+            chance = random.Random(n)
+            # Never more than the estimate: then nothing may ever exceed the budget.
+            body = {"input": chance.randrange(21), "output": chance.randrange(21)}
+            answer = client.post(envoy.port, path, body, f"h-{n}")
+            return answer and (answer[0], answer[1].get("x-request-cost"))
+
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:
+            answers = [a for a in pool.map(one, range(2500)) if a]
+        stop.set()
+        watcher.join()
+        paid = sum(pico(cost) for status, cost in answers if status == 200)
+        budget = envoy.usage()[0]
+        spent, reserved = pico(budget["spent"]), pico(budget["reserved"])
+        served = sum(status == 200 for status, _ in answers)
+        refused = sum(status == 402 for status, _ in answers)
+        check(highest[0] <= pico("1.00"), f"{path}: spent + reserved was never above 1.00, but up to {highest[0] / 1e12}")
+        check(spent == paid and reserved == 0, f"{path}: {served} served, {refused} refused, spent {spent} = paid {paid}")
+        left = pico("1.00") - spent
+        dearest = pico(price) if price else pico("0.004")
+        check(left < dearest and served + refused == 2500, f"{path}: less left ({left}) than one more call takes ({dearest})")
+        envoy.stop()
+
+
+def test_sdk(binary):
+    import anthropic
+    import openai
+    prices = [{"name": "openai", "match": {"path": {"prefix": "/v1/chat"}}, "model": {"prefix": "gpt-4o"},
+               "per_token": {"input": "0.01", "output": "1"}, "force_stream_usage": True,
+               "estimate": {"from_request": True, "output": 10}, "checks": {"max_messages": 50, "max_tokens": {"min": 1, "max": 4000}}},
+              {"name": "anthropic", "match": {"path": {"prefix": "/v1/messages"}}, "per_token": {"input": "0.01", "output": "1"}}]
+    upstream = serve(Upstream)
+    envoy = Envoy(binary, {"prices": prices}, upstream)
+    first = collections.defaultdict(list)
+    for where, port in (("direct", upstream.server_port), ("envoy", envoy.port)) * 10:
+        client = openai.OpenAI(api_key=KEY, base_url=f"http://127.0.0.1:{port}/v1", max_retries=0)
+        text, start = "", time.perf_counter()
+        for chunk in client.chat.completions.create(model="gpt-4o", stream=True, max_tokens=100, messages=[{"role": "user", "content": "hi"}]):
+            if not text:
+                first["openai", where].append(time.perf_counter() - start)
+            text += "".join(c.delta.content or "" for c in chunk.choices)
+        if text != "Hello w\u00f6rld":
+            check(False, f"openai {where}: {text!r}")
+        client = anthropic.Anthropic(api_key=KEY, base_url=f"http://127.0.0.1:{port}", max_retries=0)
+        text, start = "", time.perf_counter()
+        with client.messages.stream(model="claude-sonnet-4", max_tokens=100, messages=[{"role": "user", "content": "hi"}]) as stream:
+            for word in stream.text_stream:
+                if not text:
+                    first["anthropic", where].append(time.perf_counter() - start)
+                text += word
+            usage = stream.get_final_message().usage
+        if (text, usage.output_tokens) != ("Hello w\u00f6rld", 15):
+            check(False, f"anthropic {where}: {text!r} {usage}")
+    for sdk in ("openai", "anthropic"):
+        direct, through = (statistics.median(first[sdk, w]) * 1000 for w in ("direct", "envoy"))
+        # The stream takes at least three pauses: a held one would be that much later.
+        check(through - direct < STREAM_PAUSE * 1000 / 2,
+              f"{sdk}: first token after {direct:.1f} ms direct, {through:.1f} ms through Envoy (a pause of the stream is {STREAM_PAUSE * 1000:.0f} ms)")
+    try:
+        openai.OpenAI(api_key=KEY, base_url=f"http://127.0.0.1:{envoy.port}/v1", max_retries=0).chat.completions.create(
+            model="gpt-4o", max_tokens=5000, messages=[{"role": "user", "content": "hi"}])
+        check(False, "openai: a request that must be refused was not")
+    except openai.BadRequestError as error:
+        told = error.response.text or str(error.body)
+        check("max_tokens" in told, f"openai: a bad request is an error that names the field: {told}")
+    time.sleep(0.3)
+    costs = collections.Counter(line["cost"] for line in envoy.access_lines())
+    # 11 x 0.01 + 3; 25 x 0.01 + 15
+    check(costs["3.11"] == 10 and costs["15.25"] == 10, f"costs in the access log: {dict(costs)}")
+    forced = [a["stream_options"] for a in Upstream.seen if "stream_options" in a]
+    check(len(forced) == 10, "usage was asked for on behalf of the client")
+    envoy.stop()
+
+
+TESTS = {"ledger": test_ledger, "kill": test_kill, "hammer": test_hammer, "sdk": test_sdk}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--envoy", required=True)
+    parser.add_argument("tests", nargs="*", choices=[*TESTS, []])
+    arguments = parser.parse_args()
+    for name in arguments.tests or TESTS:
+        print(f"== {name}", flush=True)
+        TESTS[name](arguments.envoy)
+    sys.exit(check.failed)
+
+
+if __name__ == "__main__":
+    main()
