@@ -21,9 +21,9 @@
 use crate::cas::{self, Change};
 use std::cell::{Cell, RefCell};
 use std::fmt::Write as _;
+use tollgate_core::UnixNanos;
 use tollgate_core::time::Duration;
 use tollgate_core::world::Store;
-use tollgate_core::UnixNanos;
 
 const MAGIC: [u8; 4] = [b'T', b'G', b'R', 1];
 const HEADER: usize = 8;
@@ -118,7 +118,12 @@ impl ReplayTable {
     }
 
     /// Claims a delivery.
-    pub fn claim<S: Store + ?Sized>(&self, store: &S, delivery: &Delivery, now: UnixNanos) -> Claim {
+    pub fn claim<S: Store + ?Sized>(
+        &self,
+        store: &S,
+        delivery: &Delivery,
+        now: UnixNanos,
+    ) -> Claim {
         let now = now.0 / 1_000_000;
         let until = now.saturating_add(self.lease) & !DELIVERED;
         let horizon = now.saturating_add(self.window.max(self.lease)) & !DELIVERED;
@@ -134,7 +139,9 @@ impl ReplayTable {
                 }
             };
             match found {
-                Some(Entry { delivered: true, .. }) => return keep(Claim::Delivered),
+                Some(Entry {
+                    delivered: true, ..
+                }) => return keep(Claim::Delivered),
                 Some(_) => return keep(Claim::InFlight),
                 None => {}
             }
@@ -173,14 +180,12 @@ impl ReplayTable {
 
     /// The upstream does not have it: as if it had never come. `false` if that could not be noted; it then lapses.
     pub fn release<S: Store + ?Sized>(&self, store: &S, ticket: Ticket) -> bool {
-        self.change(store, &ticket.delivery, |page, tag| {
-            match page.find(tag) {
-                Some(entry) if !entry.delivered && entry.until == ticket.until => {
-                    page.remove(tag);
-                    Change::Write(true)
-                }
-                _ => Change::Keep(true),
+        self.change(store, &ticket.delivery, |page, tag| match page.find(tag) {
+            Some(entry) if !entry.delivered && entry.until == ticket.until => {
+                page.remove(tag);
+                Change::Write(true)
             }
+            _ => Change::Keep(true),
         })
         .unwrap_or(false)
     }

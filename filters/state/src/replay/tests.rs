@@ -47,7 +47,10 @@ fn a_delivery_passes_once_within_its_window() {
     assert!(table.settle(&world, first, at(5)));
     assert_eq!(table.claim(&world, &one, at(5)), Claim::Delivered);
     assert_eq!(table.claim(&world, &one, at(604)), Claim::Delivered);
-    assert!(matches!(table.claim(&world, &one, at(605)), Claim::First(_)));
+    assert!(matches!(
+        table.claim(&world, &one, at(605)),
+        Claim::First(_)
+    ));
     assert_eq!(world.keys(), 1);
 }
 
@@ -160,7 +163,12 @@ fn lost_races_are_tried_again_and_then_reported() {
 #[test]
 fn a_page_of_another_geometry_is_discarded_and_reported() {
     let world = TestWorld::default();
-    for bytes in [&b"TGR\x01\x02\0\0\0"[..], b"junk", b"TGR\x02\x01\0\0\0", b"TGR\x01\x01\0\0\0x"] {
+    for bytes in [
+        &b"TGR\x01\x02\0\0\0"[..],
+        b"junk",
+        b"TGR\x02\x01\0\0\0",
+        b"TGR\x01\x01\0\0\0x",
+    ] {
         let table = table(10);
         world.store("r/rule/0", bytes, Expect::Anything).unwrap();
         assert!(matches!(

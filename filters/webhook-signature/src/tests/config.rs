@@ -15,6 +15,11 @@ fn configurations_that_cannot_be_meant_are_refused_with_their_path() {
             r#"{{"secrets": [{{"env": "SECRET"}}], "scheme": {{"signature": {{"headers": ["x-s"]}}, {fields}}}}}"#
         )
     };
+    let replay = |preset: &str, fields: &str| {
+        format!(
+            r#"{{"secrets": [{{"env": "SECRET"}}], "scheme": "{preset}", "replay": {{{fields}}}}}"#
+        )
+    };
     let hmac = r#""encoding": "hex", "algorithm": "hmac-sha256""#;
     for (rule, expected) in [
         (r#"{}"#.to_owned(), "rules[0].scheme: is missing"),
@@ -39,12 +44,44 @@ fn configurations_that_cannot_be_meant_are_refused_with_their_path() {
         (r#"{"scheme": "github", "secrets": [{"env": "SECRET"}], "mode": "shadow"}"#.into(), "rules[0].mode: must be one of enforce, report"),
         (r#"{"scheme": "github", "secrets": [{"env": "SECRET"}], "on_missing": "allow"}"#.into(), "rules[0].on_missing: must be one of refuse, pass"),
         (r#"{"scheme": "github", "secrets": [{"env": "SECRET"}], "max_body_bytes": 0}"#.into(), "rules[0].max_body_bytes: must be a whole number"),
-        (r#"{"scheme": "github", "secrets": [{"env": "SECRET"}], "replay": {}}"#.into(), "rules[0].replay: unknown field"),
+        (r#"{"scheme": "github", "secrets": [{"env": "SECRET"}], "replay": {}}"#.into(), "rules[0].replay.window: is missing"),
+        (replay("github", r#""window": "0s""#), "rules[0].replay.window: must be from 1s to 400d"),
+        (replay("github", r#""window": "1m", "max_entries": 0"#), "rules[0].replay.max_entries: must be a whole number"),
+        (replay("github", r#""window": "1m", "delivered_status": 301"#), "rules[0].replay.delivered_status: must be a status"),
+        (replay("github", r#""window": "1m", "in_flight_status": 410"#), "rules[0].replay.in_flight_status: must be a status"),
+        (replay("github", r#""window": "1m", "on_full": "evict""#), "rules[0].replay.on_full: must be one of refuse, pass"),
+        (replay("github", r#""window": "1m", "scope": "everywhere""#), "rules[0].replay.scope: must be one of local"),
+        (replay("gitlab-token", r#""window": "1m""#), "rules[0].replay: a token is the same in every request"),
+        (r#"{"scheme": "github", "secrets": [{"env": "SECRET"}], "pass_unverified": true}"#.into(), "rules[0].pass_unverified: this scheme has no"),
+        (
+            r#"{"scheme": "github", "secrets": [{"env": "SECRET"}], "pass_unverified": [{}]}"#.into(),
+            "rules[0].pass_unverified[0]: needs match or query",
+        ),
         (scheme(&format!(r#"{hmac}, "payload": "{{timestamp}}""#)), "rules[0].scheme: payload must have {body}"),
         (scheme(&format!(r#"{hmac}, "payload": "{{timestamp}}.{{body}}""#)), "payload has {timestamp}, so timestamp must say"),
         (scheme(&format!(r#"{hmac}, "payload": "{{id}}.{{body}}""#)), "payload has {id}, so id must name"),
         (scheme(&format!(r#"{hmac}, "payload": "{{body}}.{{when}}""#)), "rules[0].scheme.payload: has an unknown placeholder"),
-        (scheme(&format!(r#"{hmac}, "payload": "{{body}}{{body}}""#)), "rules[0].scheme.payload: has {body} twice"),
+        (scheme(&format!(r#"{hmac}, "payload": "{{body}}{{sorted_form}}""#)), "rules[0].scheme: payload has {sorted_form} and {body}"),
+        (scheme(&format!(r#"{hmac}, "payload": "{{json:/a}}{{form:b}}{{body}}""#)), "rules[0].scheme: takes values out of JSON and out of a form"),
+        (scheme(&format!(r#"{hmac}, "payload": "{{json:/a}}""#)), "rules[0].scheme: payload must have {body}"),
+        (scheme(&format!(r#"{hmac}, "payload": "{{body}}", "unsigned_body": true"#)), "rules[0].scheme: unsigned_body is for payloads without"),
+        (scheme(&format!(r#"{hmac}, "payload": "{{body}}", "body_digest_query": "sum""#)), "rules[0].scheme: body_digest_query is for a {url}"),
+        (scheme(&format!(r#"{hmac}, "payload": "{{body}}", "url_port_variants": true"#)), "rules[0].scheme: url_port_variants is for a {url}"),
+        (scheme(&format!(r#"{hmac}, "payload": "{{body}}", "id": {{"field": "x"}}"#)), "rules[0].scheme.id: needs exactly one of header"),
+        (
+            scheme(&format!(r#"{hmac}, "payload": "{{timestamp}}", "unsigned_body": true, "timestamp": {{"json_pointer": "t", "format": "unix"}}"#)),
+            "rules[0].scheme.timestamp.json_pointer: must be a JSON pointer",
+        ),
+        (
+            r#"{"secrets": [{"env": "SECRET"}], "scheme": {"signature": {"json_pointer": "/s", "form_field": "s"},
+                "encoding": "hex", "algorithm": "hmac-sha1", "payload": "{body}"}}"#.into(),
+            "rules[0].scheme.signature: json_pointer and form_field exclude each other",
+        ),
+        (
+            r#"{"secrets": [{"env": "SECRET"}], "scheme": {"signature": {"json_pointer": "/s"}, "nonsense": 1,
+                "encoding": "hex", "algorithm": "hmac-sha1", "payload": "{body}"}}"#.into(),
+            "rules[0].scheme.nonsense: unknown field",
+        ),
         (
             scheme(&format!(r#"{hmac}, "payload": "{{body}}", "timestamp": {{"header": "x-t", "format": "unix"}}"#)),
             "rules[0].scheme: payload must have {timestamp}",
@@ -78,7 +115,8 @@ fn no_error_shows_a_secret() {
         ("", "text", "is empty"),
         ("s3cr3t!", "text", "shorter than 8 bytes"),
         ("s3cr3t-not-hex", "hex", "is not hexadecimal"),
-        ("s3cr3t not base64", "base64", "is not base64"),
+        ("s3cr3t not base64", "base64", "white space"),
+        ("s3cr3t!not!base64", "base64", "is not base64"),
         ("v1,whsec_s3cr3t", "whsec", "begins with `v1,`"),
         ("whpk_s3cr3t", "whsec", "half of a key pair"),
         ("whsec_", "whsec", "is empty"),
