@@ -47,6 +47,8 @@ def stages(options):
         ("envoy", "scenarios, webhook vectors, hostile requests and reloads through the shipped modules in Envoy",
          [programs,
           [f"{built}/tollgate-e2e", *envoys, "--suite", "scenarios,vectors,hostile,reload"]]),
+        ("webhook", "when the upstream sees the first byte of a webhook, and what two deliveries at once do",
+         [[sys.executable, "scripts/webhook_live.py", *envoys]]),
         ("run", "make run, and the commands it prints",
          [programs,
           [sys.executable, "scripts/run_smoke.py", "--envoy", newest, "--upstream", f"{built}/tollgate-upstream"]]),
