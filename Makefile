@@ -95,6 +95,10 @@ $(WASM_RUNNER): tests/wasm-runner/Cargo.lock tests/wasm-runner/src/main.rs rust-
 test: needs-test $(ENVOY_BIN) $(ENVOY_OLD_BIN) ## all tests; ends with the line `N passed, N failed`
 	@python3 scripts/test.py --envoy newest='$(ENVOY_BIN)' --envoy oldest='$(ENVOY_OLD_BIN)' --target-dir '$(TARGET_DIR)' $(TEST_ARGS)
 
+.PHONY: test-sdks
+test-sdks: needs-run $(ENVOY_BIN) $(ENVOY_OLD_BIN) dist/webhook-signature.wasm ## webhooks signed by their senders' own libraries (PyPI, npm)
+	@python3 scripts/webhook_sdks.py --envoy newest='$(ENVOY_BIN)' --envoy oldest='$(ENVOY_OLD_BIN)'
+
 .PHONY: check-configs
 check-configs: needs-run $(ENVOY_BIN) $(ENVOY_OLD_BIN) ## every configuration under envoy/: by `tollgate check` and by Envoy itself
 	@python3 scripts/test.py --envoy newest='$(ENVOY_BIN)' --envoy oldest='$(ENVOY_OLD_BIN)' --target-dir '$(TARGET_DIR)' modules configs

@@ -93,11 +93,11 @@ def is_whole(data):
     return len(body) >= (int(length[1]) if length else 0)
 
 
-def listener(name, config, flag):
+def listener(dist, name, config, flag):
     plugin = {
         "name": name, "root_id": "webhook-signature", "failure_policy": "FAIL_RELOAD",
         "vm_config": {"vm_id": name, "runtime": "envoy.wasm.runtime.v8",
-                      "code": {"local": {"filename": DIST + "/webhook-signature.wasm"}}},
+                      "code": {"local": {"filename": f"{dist}/webhook-signature.wasm"}}},
         "configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": json.dumps(config)},
     }
     if flag:
@@ -117,17 +117,11 @@ def listener(name, config, flag):
 
 
 class Envoy:
-    def __init__(self, binary, directory, upstream):
-        rule = {"scheme": "x-signature", "secrets": [{"value": SECRET}]}
-        held = {"rules": [
-            {**rule, "name": "once", "match": {"path": {"prefix": "/once"}}, "replay": {"window": "10m"}},
-            {**rule, "name": "empty", "match": {"path": {"prefix": "/empty"}}, "allow_empty_body": True},
-            {**rule, "name": "held"}]}
+    def __init__(self, binary, directory, upstream, listeners):
         bootstrap = {
             "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}},
             "static_resources": {
-                "listeners": [listener("held", held, True), listener("unflagged", {"rules": [rule]}, False),
-                              listener("streaming", {"hold": "body", "rules": [rule]}, False)],
+                "listeners": listeners,
                 "clusters": [{"name": "upstream", "connect_timeout": "1s", "load_assignment": {
                     "cluster_name": "upstream", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {
                         "socket_address": {"address": "127.0.0.1", "port_value": upstream.port}}}}]}]}}]}}
@@ -203,6 +197,16 @@ def request(port, pieces, path="/", chunked=False, trailers=False, sign=None, me
                 break
         status = int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/") else 0
         return status, rest, sent, time.monotonic()
+
+
+def listeners(dist):
+    rule = {"scheme": "x-signature", "secrets": [{"value": SECRET}]}
+    held_rules = {"rules": [
+        {**rule, "name": "once", "match": {"path": {"prefix": "/once"}}, "replay": {"window": "10m"}},
+        {**rule, "name": "empty", "match": {"path": {"prefix": "/empty"}}, "allow_empty_body": True},
+        {**rule, "name": "held"}]}
+    return [listener(dist, "held", held_rules, True), listener(dist, "unflagged", {"rules": [rule]}, False),
+            listener(dist, "streaming", {"hold": "body", "rules": [rule]}, False)]
 
 
 CHECKS = []
@@ -377,18 +381,17 @@ def an_upstream_that_goes_away_has_not_taken_it(envoy, upstream):
 
 
 def main():
-    global DIST
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--envoy", action="append", required=True, metavar="LABEL=PATH")
     parser.add_argument("--dist", default="dist")
     parser.add_argument("--filter", default="")
     options = parser.parse_args()
-    DIST = str(pathlib.Path(options.dist).resolve())
+    dist = pathlib.Path(options.dist).resolve()
     passed = failed = 0
     for label, binary in (envoy.split("=", 1) for envoy in options.envoy):
         with tempfile.TemporaryDirectory() as directory:
             upstream = Upstream()
-            envoy = Envoy(binary, directory, upstream)
+            envoy = Envoy(binary, directory, upstream, listeners(dist))
             try:
                 # First: the watchdog learns from the first body that the setting is there.
                 for function in sorted(CHECKS, key=lambda f: f is not a_slow_client_is_left_alone):
