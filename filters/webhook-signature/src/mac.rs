@@ -30,17 +30,14 @@ pub(crate) enum Algorithm {
     EcdsaFixed,
 }
 
-/// The words of the configuration.
+/// The words of the configuration. A build without one of them says so when a key for it is read.
 pub(crate) const ALGORITHMS: &[(&str, Algorithm)] = &[
     ("hmac-sha1", Algorithm::HmacSha1),
     ("hmac-sha256", Algorithm::HmacSha256),
     ("hmac-sha512", Algorithm::HmacSha512),
     ("token", Algorithm::Token),
-    #[cfg(feature = "ed25519")]
     ("ed25519", Algorithm::Ed25519),
-    #[cfg(feature = "ecdsa")]
     ("ecdsa-p256-sha256", Algorithm::EcdsaDer),
-    #[cfg(feature = "ecdsa")]
     ("ecdsa-p256-sha256-fixed", Algorithm::EcdsaFixed),
 ];
 

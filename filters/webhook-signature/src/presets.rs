@@ -40,7 +40,7 @@ impl Presets {
     }
 }
 
-/// The preset of that name. `None` also for one whose algorithm is not part of this build.
+/// The preset of that name.
 #[must_use]
 pub fn preset(name: &str) -> Option<Scheme> {
     Presets::load().get(name)
@@ -57,18 +57,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_preset_compiles_in_a_full_build() {
+    fn every_preset_compiles() {
         let presets = Presets::load();
         let names = presets.names();
         assert!(names.len() >= 30, "{names:?}");
         for name in names {
-            let works = presets.get(&name).is_some();
-            let expected = match name.as_str() {
-                "discord" | "standard-webhooks-v1a" => cfg!(feature = "ed25519"),
-                "sendgrid" => cfg!(feature = "ecdsa"),
-                _ => true,
-            };
-            assert_eq!(works, expected, "{name}");
+            assert!(presets.get(&name).is_some(), "{name}");
         }
         assert!(presets.get("nobody").is_none());
     }

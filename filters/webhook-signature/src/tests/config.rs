@@ -137,6 +137,18 @@ fn no_error_shows_a_secret() {
     assert!(!format!("{:?}", b.policy).contains("0123"));
 }
 
+#[cfg(not(feature = "ecdsa"))]
+#[test]
+fn a_build_without_an_algorithm_says_so() {
+    let errors = errors(r#"{"scheme": "sendgrid", "secrets": [{"value": "AAAA"}]}"#);
+    assert!(
+        errors
+            .iter()
+            .any(|e| e.contains("ECDSA is not part of this build")),
+        "{errors:?}"
+    );
+}
+
 #[cfg(feature = "ed25519")]
 #[test]
 fn weak_and_malformed_public_keys_are_refused() {
