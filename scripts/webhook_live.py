@@ -184,17 +184,17 @@ def request(port, pieces, path="/", chunked=False, trailers=False, sign=None, me
         if abort_after is not None:
             time.sleep(abort_after)
             return None, b"", sent, None
-        answer = b""
-        while True:
-            piece = connection.recv(65536)
-            answer += piece
+        answer, piece = b"", b"."
+        while piece:
             head, separator, rest = answer.partition(b"\r\n\r\n")
-            if head.startswith(b"HTTP/1.1 100") and separator:
-                answer = rest
+            if separator and head.startswith(b"HTTP/1.1 100"):
+                answer = rest  # the real answer may have come with it
                 continue
             length = re.search(rb"(?i)content-length: *(\d+)", head)
-            if not piece or (separator and length and len(rest) >= int(length[1])):
+            if separator and length and len(rest) >= int(length[1]):
                 break
+            piece = connection.recv(65536)
+            answer += piece
         status = int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/") else 0
         return status, rest, sent, time.monotonic()
 

@@ -10,7 +10,7 @@ use tollgate_core::metrics::{MetricId, Metrics};
 const MAX_SKEW: u64 = 86_400;
 
 /// The closed set of reasons in `tollgate_decisions_total`.
-const REASONS: [&str; 13] = [
+pub(crate) const REASONS: [&str; 13] = [
     "verified",
     "unverified",
     "handshake",
@@ -27,7 +27,7 @@ const REASONS: [&str; 13] = [
 ];
 
 /// The closed set of outcomes in `tollgate_webhook_replay_total`.
-const OUTCOMES: [&str; 7] = [
+pub(crate) const OUTCOMES: [&str; 7] = [
     "first",
     "delivered",
     "in_flight",

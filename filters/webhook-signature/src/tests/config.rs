@@ -186,3 +186,59 @@ fn rules_without_names_are_told_apart() {
         ["rules[1].name: is the name of an earlier rule, too"]
     );
 }
+
+/// Fields, reasons, outcomes and problem types are what somebody looks up.
+#[test]
+fn the_documentation_names_everything_that_can_be_seen_or_written() {
+    let docs = include_str!("../../../../docs/webhook-signature.md");
+    let problems = include_str!("../../../../docs/problems.md");
+    let sources = [
+        include_str!("../lib.rs"),
+        include_str!("../rule.rs"),
+        include_str!("../scheme.rs"),
+        include_str!("../carrier.rs"),
+        include_str!("../place.rs"),
+        include_str!("../secret.rs"),
+        include_str!("../replay.rs"),
+        include_str!("../handshake.rs"),
+    ];
+    let quoted = |mark: &str| -> Vec<&str> {
+        sources
+            .iter()
+            .flat_map(|s| s.split(mark).skip(1))
+            .filter_map(|rest| rest.split('"').next())
+            .collect()
+    };
+    let mut missing = Vec::new();
+    let fields = [
+        "optional(\"",
+        "required(\"",
+        "items(\"",
+        "flag(&section, \"",
+        "separator(&section, \"",
+    ];
+    let fields: Vec<&str> = fields.into_iter().flat_map(quoted).collect();
+    assert!(fields.len() > 40, "{}", fields.len());
+    missing.extend(fields.into_iter().filter(|f| !docs.contains(f)));
+    let seen = crate::meters::REASONS
+        .iter()
+        .chain(&crate::meters::OUTCOMES);
+    missing.extend(seen.copied().filter(|w| !docs.contains(&format!("`{w}`"))));
+    for word in include_str!("../fault.rs").split('"') {
+        if word.starts_with("webhook-") || word.starts_with("tollgate_webhook_") {
+            missing.extend(
+                [docs, problems]
+                    .iter()
+                    .filter(|d| !d.contains(word))
+                    .map(|_| word),
+            );
+        }
+    }
+    for (word, _) in crate::mac::ALGORITHMS {
+        missing.extend((!docs.contains(&format!("`{word}`"))).then_some(*word));
+    }
+    for (word, _) in crate::secret::SECRET_ENCODINGS {
+        missing.extend((!docs.contains(&format!("`{word}`"))).then_some(*word));
+    }
+    assert_eq!(missing, Vec::<&str>::new());
+}
