@@ -1,20 +1,18 @@
 //! The verification of one request: what the headers decide at once, and what only the body can.
 
-use crate::body::{Gather, Gathered};
+use crate::body::Gather;
 use crate::carrier::Carrier;
-use crate::encoding::{Encoding, decode_hex};
+use crate::encoding::decode_hex;
 use crate::fault::Fault;
-use crate::form::Form;
-use crate::mac::Running;
+use crate::lane::{Lane, Late, verdict};
 use crate::place::Place;
 use crate::read;
 use crate::rule::Rule;
 use crate::scheme::Scheme;
 use crate::template::{Part, Values};
 use crate::url;
-use sha2::{Digest as _, Sha256};
 use std::rc::Rc;
-use subtle::{Choice, ConstantTimeEq as _};
+use subtle::ConstantTimeEq as _;
 use tollgate_core::headers::Headers;
 use tollgate_core::{Exchange, World};
 
@@ -51,20 +49,6 @@ pub(crate) struct Check {
     form: bool,
     id: Vec<u8>,
     length: u64,
-}
-
-/// One reading of what was signed. There are several where senders differ in how they write the URL.
-struct Lane {
-    macs: Vec<Running>,
-    /// Identifies the delivery where no id and no MAC does.
-    print: Option<Sha256>,
-    tail: Vec<Piece>,
-}
-
-/// A part of the payload after its first dependence on the body.
-enum Piece {
-    Known(Vec<u8>),
-    Late(Part),
 }
 
 /// Judges the headers.
@@ -106,13 +90,8 @@ pub(crate) fn begin(
         check_time(rule, timestamp, world)?;
     }
     if scheme.ignores_body() {
-        let macs = rule.secrets.iter().map(|s| s.key.start(&[])).collect();
-        let lane = Lane {
-            macs,
-            print: None,
-            tail: Vec::new(),
-        };
-        return verdict(vec![lane], &reading.candidates, Vec::new()).map(Begun::Verified);
+        return verdict(vec![Lane::of_tokens(rule)], &reading.candidates, Vec::new())
+            .map(Begun::Verified);
     }
     if exchange.bodyless && !rule.allow_empty_body {
         return Err(Fault::EmptyBody);
@@ -193,7 +172,9 @@ impl Check {
             check_time(&rule, timestamp, world)?;
         }
         let id = match &scheme.id {
-            Some(Place::Body(at)) => good_id(scheme, value(*at).unwrap_or_default())?.to_vec(),
+            Some(Place::Body(at)) if scheme.id_is_signed() => {
+                good_id(scheme, value(*at).unwrap_or_default())?.to_vec()
+            }
             _ => self.id,
         };
         if let Some(expected) = self.expected_digest {
@@ -214,108 +195,6 @@ impl Check {
         }
         verdict(lanes, &candidates, id)
     }
-}
-
-/// What only the body said.
-struct Late<'a> {
-    timestamp: &'a [u8],
-    id: &'a [u8],
-    gathered: &'a Gathered,
-    form: bool,
-}
-
-impl Lane {
-    fn begin(rule: &Rule, values: &Values<'_>, candidates: &[u8]) -> Result<Self, Fault> {
-        let payload = &rule.scheme.payload;
-        let missing = |part: &Part| missing_part(part, values.headers);
-        let start = |secret: &crate::secret::Secret| secret.key.start(candidates);
-        let mut lane = Self {
-            macs: rule.secrets.iter().map(start).collect(),
-            print: rule.needs_print().then(Sha256::new),
-            tail: Vec::with_capacity(payload.tail.len()),
-        };
-        for part in &payload.head {
-            lane.update(part.bytes(values).map_err(missing)?.unwrap_or_default());
-        }
-        let scheme = &rule.scheme;
-        for part in &payload.tail {
-            let late = match part {
-                Part::Timestamp => scheme
-                    .timestamp
-                    .as_ref()
-                    .is_some_and(|t| t.source.is_late()),
-                Part::Id => scheme.id.as_ref().is_some_and(Place::is_late),
-                _ => false,
-            };
-            let known = if late {
-                None
-            } else {
-                part.bytes(values).map_err(missing)?
-            };
-            lane.tail.push(match known {
-                Some(bytes) => Piece::Known(bytes.to_vec()),
-                None => Piece::Late(part.clone()),
-            });
-        }
-        Ok(lane)
-    }
-
-    fn update(&mut self, bytes: &[u8]) {
-        self.macs.iter_mut().for_each(|mac| mac.update(bytes));
-        if let Some(print) = &mut self.print {
-            print.update(bytes);
-        }
-    }
-
-    /// Adds what comes after the body.
-    fn end(&mut self, late: &Late<'_>) -> Result<(), Fault> {
-        for piece in std::mem::take(&mut self.tail) {
-            match piece {
-                Piece::Known(bytes) => self.update(&bytes),
-                Piece::Late(Part::Timestamp) => self.update(late.timestamp),
-                Piece::Late(Part::Id) => self.update(late.id),
-                Piece::Late(Part::Body) => self.update(&late.gathered.kept),
-                Piece::Late(Part::BodyDigest(encoding)) => {
-                    self.update(digest_text(late.gathered, encoding).as_bytes());
-                }
-                Piece::Late(Part::SortedForm) if late.form => {
-                    let form = Form::parse(&late.gathered.kept)
-                        .ok_or(Fault::Malformed("the form has too many fields"))?;
-                    form.sorted(|bytes| self.update(bytes));
-                }
-                Piece::Late(Part::Value(at)) => {
-                    let value = late.gathered.values.get(at).and_then(Option::as_deref);
-                    let missing = Fault::Malformed("a signed value is missing in the body");
-                    self.update(value.ok_or(missing)?);
-                }
-                Piece::Late(_) => {}
-            }
-        }
-        Ok(())
-    }
-}
-
-fn digest_text(gathered: &Gathered, encoding: Encoding) -> String {
-    let digest = gathered.digest.unwrap_or_default();
-    encoding.encode(&digest).unwrap_or_default()
-}
-
-/// Compares every secret with every candidate, in all readings, before it says which one fits.
-fn verdict(lanes: Vec<Lane>, candidates: &[u8], id: Vec<u8>) -> Result<Verified, Fault> {
-    let mut all: Vec<(Choice, usize, Vec<u8>)> = Vec::new();
-    for lane in lanes {
-        let print = lane.print.map(|p| p.finalize().to_vec());
-        for (secret, mac) in lane.macs.into_iter().enumerate() {
-            let (choice, digest) = mac.matches(candidates);
-            all.push((choice, secret, print.clone().unwrap_or(digest)));
-        }
-    }
-    let found = all.into_iter().find(|(choice, ..)| bool::from(*choice));
-    let (_, secret, digest) = found.ok_or(Fault::Mismatch)?;
-    Ok(Verified {
-        secret,
-        identity: if id.is_empty() { digest } else { id },
-    })
 }
 
 /// Holds a timestamp against the clock.
@@ -380,13 +259,6 @@ pub(crate) fn is_form(headers: &Headers) -> bool {
     essence
         .trim_ascii()
         .eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
-}
-
-fn missing_part(part: &Part, headers: &Headers) -> Fault {
-    match part {
-        Part::Header(name) if headers.sole(name.as_str()).is_err() => Fault::Duplicate,
-        _ => Fault::Malformed("a signed header is missing"),
-    }
 }
 
 fn sole<'h>(headers: &'h Headers, name: &str) -> Result<Option<&'h [u8]>, Fault> {

@@ -4,14 +4,14 @@
 //! | module | its one job |
 //! |---|---|
 //! | `rule` | configuration of a rule |
-//! | `scheme`, `presets` | a scheme as data; well-known ones in `presets.json` |
+//! | `scheme`, `contradictions`, `presets` | a scheme as data; well-known ones in `presets.json` |
 //! | `carrier`, `read` | signatures out of headers: series, lists, keys, prefixes |
 //! | `template`, `timestamp`, `place`, `encoding`, `secret` | the parts of a scheme and of a rule |
 //! | `mac`, `ed25519`, `ecdsa` | algorithms, fed piece by piece, compared in constant time |
 //! | `body`, `pointer`, `form` | what is taken out of a body while it passes |
 //! | `url` | the URL that senders sign |
 //! | `handshake`, `replay` | requests that come without a signature; deliveries that come again |
-//! | `check` | the verification of one request |
+//! | `check`, `lane` | the verification of one request |
 //! | `fault`, `meters` | why one fails and what its sender is told; what is counted |
 //! | [`sign`] | the other side: headers for a request, for tests and the command line |
 //!
@@ -25,6 +25,7 @@ extern crate tollgate_wasm_test;
 mod body;
 mod carrier;
 mod check;
+mod contradictions;
 mod ecdsa;
 mod ed25519;
 mod encoding;
@@ -33,6 +34,7 @@ mod form;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod handshake;
+mod lane;
 mod mac;
 mod meters;
 mod place;

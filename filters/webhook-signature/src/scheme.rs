@@ -1,6 +1,7 @@
 //! A signature scheme as data. Presets and users write the same fields; nothing here knows a vendor.
 
 use crate::carrier::{self, Carrier, Layout};
+use crate::contradictions;
 use crate::encoding::{ENCODINGS, Encoding};
 use crate::handshake::Handshake;
 use crate::mac::{ALGORITHMS, Algorithm};
@@ -140,94 +141,10 @@ impl Scheme {
             algorithm: algorithm?,
             body_values: body_values?,
         };
-        for problem in scheme.contradictions() {
+        for problem in contradictions::of(&scheme) {
             report.error(&path, problem);
         }
         Some(scheme)
-    }
-
-    /// What cannot be right about the fields taken together.
-    fn contradictions(&self) -> Vec<&'static str> {
-        let token = self.algorithm == Algorithm::Token;
-        let stamp = self.timestamp.as_ref().map(|t| &t.source);
-        let own_key = matches!((stamp, &self.layout.keyed), (Some(Place::Field(f)), Some((_, key))) if f == key);
-        // One inside a body that is signed as a whole is signed, too.
-        let stamp_signed = self.signs(&Part::Timestamp)
-            || (stamp.is_some_and(Place::is_late) && self.covers_body());
-        let in_list = self.layout.keyed.is_some() && self.layout.item_separator.is_some();
-        let rules = [
-            (
-                !token && !self.covers_body() && !self.unsigned_body,
-                "payload must have {body}, {body_sha256} or {sorted_form}: otherwise anybody may exchange the body \
-                 (unsigned_body: true, if the sender leaves it unsigned)",
-            ),
-            (
-                self.unsigned_body && (token || self.covers_body()),
-                "unsigned_body is for payloads without the body",
-            ),
-            (
-                !token && stamp.is_some() && !stamp_signed,
-                "payload must have {timestamp}: a timestamp that is not signed protects nothing; leave it out",
-            ),
-            (
-                stamp.is_none() && self.signs(&Part::Timestamp),
-                "payload has {timestamp}, so timestamp must say where it is",
-            ),
-            (
-                self.id.is_none() && self.signs(&Part::Id),
-                "payload has {id}, so id must name its header",
-            ),
-            (
-                !self.id_forbid.is_empty() && !self.signs(&Part::Id),
-                "id_forbid is for an {id} in payload",
-            ),
-            (
-                !self.url_decode.is_empty() && !self.signs(&Part::Url),
-                "url_decode is for a {url} in payload",
-            ),
-            (
-                self.url_port_variants && !self.signs(&Part::Url),
-                "url_port_variants is for a {url} in payload",
-            ),
-            (
-                self.body_digest_query.is_some() && !self.signs(&Part::Url),
-                "body_digest_query is for a {url} in payload: a digest that is not signed protects nothing",
-            ),
-            (
-                self.signs(&Part::SortedForm) && self.tail_bodies() > 0,
-                "payload has {sorted_form} and {body}: only one of them can be what the sender signs",
-            ),
-            (
-                token
-                    && (stamp.is_some()
-                        || self.payload.parts().next().is_some()
-                        || self.payload.streams),
-                "a token signs nothing: leave out payload and timestamp",
-            ),
-            (
-                matches!(stamp, Some(Place::Field(_))) && !in_list,
-                "timestamp.field needs signature.item_separator, key_separator and key",
-            ),
-            (own_key, "timestamp.field and signature.key must differ"),
-            (
-                self.algorithm == Algorithm::Ed25519 && matches!(self.carrier, Carrier::Body(_)),
-                "ed25519 needs its signature in a header: it is part of what is hashed before the body",
-            ),
-        ];
-        rules
-            .iter()
-            .filter_map(|(broken, problem)| broken.then_some(*problem))
-            .collect()
-    }
-
-    fn tail_bodies(&self) -> usize {
-        usize::from(self.payload.streams).saturating_add(
-            self.payload
-                .tail
-                .iter()
-                .filter(|p| **p == Part::Body)
-                .count(),
-        )
     }
 }
 

@@ -162,6 +162,61 @@ fn without_a_guard_no_answer_is_read() {
     assert_eq!(b.world.keys(), 0);
 }
 
+/// Once a copy of a request with two signatures passed again when one of them was taken out.
+#[test]
+fn a_signature_less_is_not_another_delivery() {
+    let b = bench(
+        r#"{"name": "g", "scheme": "pagerduty", "replay": {"window": "10m"},
+            "secrets": [{"id": "new", "value": "another-secret-0123"}, {"id": "old", "env": "SECRET"}]}"#,
+    );
+    let scheme = preset("pagerduty").unwrap();
+    let value = |secret: &[u8]| signed(&scheme, secret, b"{}", NOW).remove(0).1;
+    let (new, old) = (value(b"another-secret-0123"), value(SECRET.as_bytes()));
+    let send = |value: &[u8]| {
+        let headers = [
+            ("x-pagerduty-signature", value),
+            (":method", b"POST"),
+            (":path", b"/h"),
+        ];
+        let mut exchange = Exchange::new(Headers::from_pairs(headers), false);
+        let mut drive = Drive::<WebhookSignature>::default();
+        drive.request_headers(&b.policy, &mut exchange, &b.world);
+        let step = drive.request_body(&b.policy, &mut exchange, &b.world, &b"{}"[..], 2, true);
+        exchange.status = Some(200);
+        drive.response_headers(&b.policy, &mut exchange, &b.world, true);
+        status(&step)
+    };
+    assert_eq!(send(&[&new[..], b",", &old].concat()), 0);
+    assert_eq!(send(&old), 200);
+    assert_eq!(send(&new), 200);
+    assert_eq!(
+        b.outcomes(),
+        [("first", 1), ("delivered", 2), ("settled", 1)]
+    );
+}
+
+/// An id that is not signed may be anything: it must not make a copy look new.
+#[test]
+fn an_unsigned_id_in_the_body_is_not_looked_at() {
+    let b = bench(
+        r#"{"name": "g", "replay": {"window": "10m"}, "secrets": [{"env": "SECRET"}],
+            "scheme": {"signature": {"json_pointer": "/s"}, "encoding": "hex", "algorithm": "hmac-sha256",
+                "payload": "{json:/token}", "unsigned_body": true, "id": {"json_pointer": "/id"}}}"#,
+    );
+    let mac = b.policy.rules[0].secrets[0].key.start(&[]);
+    let mut mac = mac;
+    mac.update(b"t");
+    let mac = crate::encoding::encode_hex(&mac.tag().unwrap());
+    for (id, expected) in [("1", 0), ("2", 200)] {
+        let body = format!(r#"{{"s": "{mac}", "token": "t", "id": "{id}"}}"#);
+        let mut open = b.open(body.as_bytes());
+        assert_eq!(status(&open.step), expected, "{id}");
+        open.exchange.status = Some(200);
+        open.drive
+            .response_headers(&b.policy, &mut open.exchange, &b.world, true);
+    }
+}
+
 #[test]
 fn another_rule_or_another_signed_text_is_another_delivery() {
     let b = bench(GUARDED);
