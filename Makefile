@@ -30,7 +30,7 @@ WASM_RUNNER := .tools/wasm-runner/debug/tollgate-wasm-runner
 # Tests are not part of a module; a file that comes or goes changes the list, and the list is a prerequisite.
 WASM_SOURCES := $(sort $(shell find filters \( -path '*/tests' -o -name tests.rs \) -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print))
 WASM_PREREQUISITES := $(WASM_SOURCES) Cargo.toml Cargo.lock rust-toolchain.toml .cargo/config.toml .tools/wasm-sources
-WASM_CRATES := -p tollgate-adapter -p tollgate-plugin -p tollgate-bench-empty
+WASM_CRATES := -p tollgate-adapter -p tollgate-plugin -p tollgate-bench-empty -p tollgate-bench-hash
 
 .PHONY: help
 help: ## this list
@@ -95,6 +95,10 @@ $(WASM_RUNNER): tests/wasm-runner/Cargo.lock tests/wasm-runner/src/main.rs rust-
 test: needs-test $(ENVOY_BIN) $(ENVOY_OLD_BIN) ## all tests; ends with the line `N passed, N failed`
 	@python3 scripts/test.py --envoy newest='$(ENVOY_BIN)' --envoy oldest='$(ENVOY_OLD_BIN)' --target-dir '$(TARGET_DIR)' $(TEST_ARGS)
 
+.PHONY: test-sdks
+test-sdks: needs-run $(ENVOY_BIN) $(ENVOY_OLD_BIN) dist/webhook-signature.wasm ## webhooks signed by their senders' own libraries (PyPI, npm)
+	@python3 scripts/webhook_sdks.py --envoy newest='$(ENVOY_BIN)' --envoy oldest='$(ENVOY_OLD_BIN)'
+
 .PHONY: check-configs
 check-configs: needs-run $(ENVOY_BIN) $(ENVOY_OLD_BIN) ## every configuration under envoy/: by `tollgate check` and by Envoy itself
 	@python3 scripts/test.py --envoy newest='$(ENVOY_BIN)' --envoy oldest='$(ENVOY_OLD_BIN)' --target-dir '$(TARGET_DIR)' modules configs
@@ -121,8 +125,10 @@ coverage: needs-coverage ## lines of core, state, gateway and the policies that 
 .PHONY: bench
 bench: needs-bench $(ENVOY_BIN) wasm ## Criterion for the policies, then CPU per request in a real Envoy
 	cargo bench -p tollgate-benches
-	cargo build --release --target wasm32-wasip1 --target-dir target -p tollgate-bench-empty
+	cargo build --release --target wasm32-wasip1 --target-dir target -p tollgate-bench-empty -p tollgate-bench-hash
 	python3 benches/envoy/cpu.py --envoy '$(ENVOY_BIN)' --write docs/performance.md
+	cargo build -p tollgate-upstream
+	python3 benches/envoy/webhook.py --envoy '$(ENVOY_BIN)' --upstream '$(TARGET_DIR)/debug/tollgate-upstream' --write docs/performance.md
 
 # The parser that knows nothing of Tollgate.
 .venv/http-sfv/bin/python:

@@ -101,11 +101,13 @@ pub(crate) enum HeaderStop {
 
 /// Judges by what the configuration says, so also for one that does not compile.
 pub(crate) fn header_stop(plugin: &Plugin<'_>) -> HeaderStop {
-    let webhooks = plugin
-        .section(RootId::WebhookSignature)
+    let webhooks = plugin.section(RootId::WebhookSignature);
+    let has_rules = webhooks
         .and_then(|section| section.get("rules"))
         .is_some_and(|rules| !rules.items().is_empty());
-    if webhooks {
+    // `hold: body` is made for proxies without it.
+    let streams = webhooks.is_some_and(|section| section.text_of("hold") == "body");
+    if has_rules && !streams {
         return HeaderStop::Needed("webhook rules");
     }
     let Some(cost) = plugin.section(RootId::Cost) else {

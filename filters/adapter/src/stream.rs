@@ -91,7 +91,9 @@ impl Stream {
             Some(Ok(headers)) => self.begin(Exchange::new(headers, bodyless)),
             _ => self.unreadable(),
         };
-        self.apply(step, cell)
+        let goes_on = self.apply(step, cell);
+        // Only the body is held: `Exchange::headers_released`.
+        goes_on || (self.exchange.headers_released && self.waits_for_body())
     }
 
     fn begin(&mut self, exchange: Exchange) -> Step {
@@ -142,8 +144,10 @@ impl Stream {
             exchange,
             ..
         } = self;
-        // Body callbacks while the headers are held: the flag is set.
-        running.watch.body_seen(&running.proxy);
+        if !exchange.headers_released {
+            // Body callbacks while the headers are held: the flag is set.
+            running.watch.body_seen(&running.proxy);
+        }
         let step = drive.request_body(
             &running.gateway.chain,
             exchange,
@@ -271,6 +275,7 @@ impl Stream {
             self.running.sleep(cell);
         }
         if self.drive.waits_for_body()
+            && !self.exchange.headers_released
             && !self.exchange.bodyless
             && self.body == BodyState::Untouched
             && !self.watched

@@ -161,6 +161,10 @@ pub struct Exchange {
     /// Whether an answer can be held, headers included. `false` once a proxy turned out to lack
     /// `allow_on_headers_stop_iteration`; a policy must then not ask for `ResponseFlow::Hold`.
     pub can_hold_response: bool,
+    /// Set by a policy together with `Flow::HoldForBody`: the headers go to the upstream at once, and only the body is
+    /// held. For proxies that cannot hold headers; request headers cannot be changed any more, so only a policy that is
+    /// alone in its chain may do this.
+    pub headers_released: bool,
     /// Set by the chain when a policy that starts late must see the body from its first byte.
     pub(crate) replay_body: bool,
 }

@@ -10,6 +10,7 @@
 //! | [`seed`] | the secret of the seeded hash, one per proxy | limits |
 //! | [`window`] | calendar days and months | budgets |
 //! | [`budget`] | what was spent and reserved in a window | cost |
+//! | [`replay`] | deliveries under way and delivered, never forgotten early | webhook signatures |
 #![forbid(unsafe_code)]
 
 // As WebAssembly, `#[test]` means wasm_bindgen_test: see tests/wasm-test.
@@ -22,6 +23,7 @@ pub mod cas;
 pub mod gcra;
 pub mod lease;
 pub mod occupancy;
+pub mod replay;
 pub mod seed;
 pub mod table;
 pub mod window;

@@ -1,16 +1,18 @@
 //! The verification of one request: what the headers decide at once, and what only the body can.
 
-use crate::encoding::encode_hex;
+use crate::body::Gather;
+use crate::carrier::Carrier;
+use crate::encoding::decode_hex;
 use crate::fault::Fault;
-use crate::mac::Running;
+use crate::lane::{Lane, Late, verdict};
+use crate::place::Place;
 use crate::read;
 use crate::rule::Rule;
 use crate::scheme::Scheme;
-use crate::template::{Part, Payload, Values};
-use crate::timestamp::Source;
-use sha2::{Digest as _, Sha256};
+use crate::template::{Part, Values};
+use crate::url;
 use std::rc::Rc;
-use subtle::Choice;
+use subtle::ConstantTimeEq as _;
 use tollgate_core::headers::Headers;
 use tollgate_core::{Exchange, World};
 
@@ -19,10 +21,18 @@ const MAX_ID: usize = 256;
 
 /// What the headers said.
 pub(crate) enum Begun {
-    /// Nothing more is needed: the secret at this position fits.
-    Verified(usize),
+    /// Nothing more is needed.
+    Verified(Verified),
     /// The body decides.
-    Pending(Check),
+    Pending(Box<Check>),
+}
+
+/// A request that is what its sender sent.
+pub(crate) struct Verified {
+    /// The position of the secret that fits.
+    pub(crate) secret: usize,
+    /// What makes this delivery another one than the next: the signed id, or a digest of all that was signed.
+    pub(crate) identity: Vec<u8>,
 }
 
 /// A verification that waits for the body.
@@ -30,10 +40,14 @@ pub(crate) struct Check {
     pub(crate) rule: Rc<Rule>,
     /// The rule's leniency (report mode, missing signatures) holds for this request.
     pub(crate) lenient: bool,
-    running: Vec<Running>,
     candidates: Vec<u8>,
-    digest: Option<Sha256>,
-    tail: Vec<Vec<u8>>,
+    lanes: Vec<Lane>,
+    gather: Gather,
+    /// What the body's SHA-256 must be.
+    expected_digest: Option<[u8; 32]>,
+    /// The body is a form.
+    form: bool,
+    id: Vec<u8>,
     length: u64,
 }
 
@@ -49,7 +63,11 @@ pub(crate) fn begin(
 ) -> Result<Begun, Fault> {
     let scheme = &rule.scheme;
     let headers = &exchange.request;
-    let reading = read::read(scheme, headers)?.ok_or(Fault::Missing)?;
+    let reading = match &scheme.carrier {
+        Carrier::Body(_) if exchange.bodyless => return Err(Fault::Missing),
+        Carrier::Body(_) => read::Reading::default(),
+        _ => read::read(scheme, headers)?.ok_or(Fault::Missing)?,
+    };
     for (name, wanted) in &scheme.require {
         if sole(headers, name.as_str())? != Some(wanted.as_slice()) {
             return Err(Fault::Malformed(
@@ -57,26 +75,23 @@ pub(crate) fn begin(
             ));
         }
     }
-    let id = signed_id(scheme, headers)?;
-    let timestamp = match scheme.timestamp.as_ref().map(|t| &t.source) {
-        Some(Source::Header(name)) => sole(headers, name.as_str())?.unwrap_or_default(),
-        Some(Source::Field(_)) => reading.timestamp.as_deref().unwrap_or_default(),
-        None => &[],
-    };
-    if let Some(rules) = &scheme.timestamp {
-        let signed = rules
-            .format
-            .parse(timestamp)
-            .ok_or(Fault::Malformed("the timestamp is missing or not readable"))?;
-        let off = rules.skew(signed, world.now());
-        rule.meters.skew(world, off);
-        if !rules.tolerates(off) {
-            return Err(Fault::Stale);
+    let id = match scheme.id.as_ref().filter(|_| scheme.id_is_signed()) {
+        Some(Place::Header(name)) => {
+            good_id(scheme, sole(headers, name.as_str())?.unwrap_or_default())?
         }
+        _ => &[],
+    };
+    let timestamp = match scheme.timestamp.as_ref().map(|t| &t.source) {
+        Some(Place::Header(name)) => sole(headers, name.as_str())?.unwrap_or_default(),
+        Some(Place::Field(_)) => reading.timestamp.as_deref().unwrap_or_default(),
+        Some(Place::Body(_)) | None => &[],
+    };
+    if !scheme.timestamp.as_ref().is_none_or(|t| t.source.is_late()) {
+        check_time(rule, timestamp, world)?;
     }
     if scheme.ignores_body() {
-        let running = rule.secrets.iter().map(|s| s.key.start(&[])).collect();
-        return verdict(running, &reading.candidates).map(Begun::Verified);
+        return verdict(vec![Lane::of_tokens(rule)], &reading.candidates, Vec::new())
+            .map(Begun::Verified);
     }
     if exchange.bodyless && !rule.allow_empty_body {
         return Err(Fault::EmptyBody);
@@ -85,37 +100,33 @@ pub(crate) fn begin(
         return Err(Fault::TooLarge);
     }
     let path = headers.first(":path").unwrap_or_default();
-    let url = rule
-        .public_url
-        .as_ref()
-        .map(|url| url.signed(path, &scheme.url_decode))
-        .unwrap_or_default();
-    let values = Values {
-        timestamp,
-        id,
-        method: exchange.method(),
-        path,
-        url: &url,
-        headers,
-    };
-    let mut running: Vec<Running> = rule
-        .secrets
-        .iter()
-        .map(|secret| secret.key.start(&reading.candidates))
-        .collect();
-    let tail = render(&scheme.payload, &values, |bytes| {
-        running.iter_mut().for_each(|mac| mac.update(bytes));
-    })
-    .map_err(|part| missing_part(part, headers))?;
-    Ok(Begun::Pending(Check {
+    let urls = rule.signed_urls(path);
+    let form = scheme.signs(&Part::SortedForm) && is_form(headers);
+    let first_url = urls.first().map(Vec::as_slice).unwrap_or_default();
+    let expected_digest = expected_digest(scheme, first_url, form, exchange.bodyless)?;
+    let mut lanes = Vec::with_capacity(urls.len());
+    for url in &urls {
+        let values = Values {
+            timestamp,
+            id,
+            method: exchange.method(),
+            path,
+            url,
+            headers,
+        };
+        lanes.push(Lane::begin(rule, &values, &reading.candidates)?);
+    }
+    Ok(Begun::Pending(Box::new(Check {
         rule: Rc::clone(rule),
         lenient,
-        running,
-        digest: scheme.payload.needs_digest().then(Sha256::new),
+        lanes,
+        gather: Gather::new(scheme, expected_digest.is_some()),
+        expected_digest,
+        form,
         candidates: reading.candidates,
-        tail,
+        id: id.to_vec(),
         length: 0,
-    }))
+    })))
 }
 
 impl Check {
@@ -129,88 +140,125 @@ impl Check {
         if self.length > self.rule.max_body_bytes {
             return Err(Fault::TooLarge);
         }
-        if self.rule.scheme.payload.body {
-            self.running.iter_mut().for_each(|mac| mac.update(piece));
+        if self.rule.scheme.payload.streams {
+            self.lanes.iter_mut().for_each(|lane| lane.update(piece));
         }
-        if let Some(digest) = &mut self.digest {
-            digest.update(piece);
-        }
+        self.gather.update(piece);
         Ok(())
     }
 
-    /// The body is complete: the position of the secret that fits.
+    /// The body is complete.
     ///
     /// # Errors
-    /// None does, or the body may not be empty.
-    pub(crate) fn finish(mut self) -> Result<usize, Fault> {
-        if self.length == 0 && !self.rule.allow_empty_body {
+    /// No secret fits, or the body is not what it must be.
+    pub(crate) fn finish(self, world: &dyn World) -> Result<Verified, Fault> {
+        let rule = self.rule;
+        let scheme = &rule.scheme;
+        if self.length == 0 && !rule.allow_empty_body {
             return Err(Fault::EmptyBody);
         }
-        let digest = self.digest.map(|d| encode_hex(&d.finalize()));
-        for (i, bytes) in self.tail.iter().enumerate() {
-            for mac in &mut self.running {
-                if let (true, Some(digest)) = (i > 0, &digest) {
-                    mac.update(digest.as_bytes());
-                }
-                mac.update(bytes);
+        let gathered = self.gather.finish(scheme)?;
+        let value = |at: usize| gathered.values.get(at).and_then(Option::as_deref);
+        let candidates = match &scheme.carrier {
+            Carrier::Body(at) => {
+                let text = value(*at).ok_or(Fault::Missing)?;
+                read::read_values(scheme, [text])?.candidates
+            }
+            _ => self.candidates,
+        };
+        let mut timestamp = &[][..];
+        if let Some(Place::Body(at)) = scheme.timestamp.as_ref().map(|t| &t.source) {
+            timestamp = value(*at).unwrap_or_default();
+            check_time(&rule, timestamp, world)?;
+        }
+        let id = match &scheme.id {
+            Some(Place::Body(at)) if scheme.id_is_signed() => {
+                good_id(scheme, value(*at).unwrap_or_default())?.to_vec()
+            }
+            _ => self.id,
+        };
+        if let Some(expected) = self.expected_digest {
+            let right = gathered.digest.is_some_and(|d| d.ct_eq(&expected).into());
+            if !right {
+                return Err(Fault::Mismatch);
             }
         }
-        verdict(self.running, &self.candidates)
+        let late = Late {
+            timestamp,
+            id: &id,
+            gathered: &gathered,
+            form: self.form,
+        };
+        let mut lanes = self.lanes;
+        for lane in &mut lanes {
+            lane.end(&late)?;
+        }
+        verdict(lanes, &candidates, id)
     }
 }
 
-/// Compares every secret with every candidate before it says which one fits.
-fn verdict(running: Vec<Running>, candidates: &[u8]) -> Result<usize, Fault> {
-    let choices: Vec<Choice> = running
-        .into_iter()
-        .map(|mac| mac.matches(candidates))
-        .collect();
-    choices
-        .into_iter()
-        .position(bool::from)
-        .ok_or(Fault::Mismatch)
-}
-
-/// Hands what stands before the body to `head` and returns what stands after it. The error is a part
-/// that has no value.
-pub(crate) fn render<'p>(
-    payload: &'p Payload,
-    values: &Values<'_>,
-    mut head: impl FnMut(&[u8]),
-) -> Result<Vec<Vec<u8>>, &'p Part> {
-    for part in &payload.head {
-        head(part.bytes(values).ok_or(part)?);
-    }
-    payload
-        .tail
-        .iter()
-        .map(|parts| {
-            let mut bytes = Vec::new();
-            for part in parts {
-                bytes.extend_from_slice(part.bytes(values).ok_or(part)?);
-            }
-            Ok(bytes)
-        })
-        .collect()
-}
-
-/// The id, if it is signed. One that is not signed is nobody's proof and is not looked at.
-fn signed_id<'h>(scheme: &Scheme, headers: &'h Headers) -> Result<&'h [u8], Fault> {
-    let Some(name) = scheme.id.as_ref().filter(|_| scheme.signs(&Part::Id)) else {
-        return Ok(&[]);
+/// Holds a timestamp against the clock.
+fn check_time(rule: &Rule, text: &[u8], world: &dyn World) -> Result<(), Fault> {
+    let Some(rules) = &rule.scheme.timestamp else {
+        return Ok(());
     };
-    let id = sole(headers, name.as_str())?.unwrap_or_default();
+    let signed = rules
+        .format
+        .parse(text)
+        .ok_or(Fault::Malformed("the timestamp is missing or not readable"))?;
+    let off = rules.skew(signed, world.now());
+    rule.meters.skew(world, off);
+    if rules.tolerates(off) {
+        Ok(())
+    } else {
+        Err(Fault::Stale)
+    }
+}
+
+/// The id, if it is one.
+fn good_id<'h>(scheme: &Scheme, id: &'h [u8]) -> Result<&'h [u8], Fault> {
     let good =
         !id.is_empty() && id.len() <= MAX_ID && !id.iter().any(|b| scheme.id_forbid.contains(b));
     good.then_some(id)
         .ok_or(Fault::Malformed("the id is missing or not allowed"))
 }
 
-fn missing_part(part: &Part, headers: &Headers) -> Fault {
-    match part {
-        Part::Header(name) if headers.sole(name.as_str()).is_err() => Fault::Duplicate,
-        _ => Fault::Malformed("a signed header is missing"),
+/// What the signed URL says that the body's SHA-256 is. A form is signed itself and needs none; nor does no body.
+fn expected_digest(
+    scheme: &Scheme,
+    signed_url: &[u8],
+    form: bool,
+    bodyless: bool,
+) -> Result<Option<[u8; 32]>, Fault> {
+    let Some(name) = scheme.body_digest_query.as_ref().filter(|_| !form) else {
+        if scheme.signs(&Part::SortedForm) && !form && !bodyless {
+            return Err(Fault::Malformed("the body is no form"));
+        }
+        return Ok(None);
+    };
+    let text = url::query_value(signed_url, name)
+        .map_err(|()| Fault::Malformed("the body's digest is there more than once"))?;
+    match text {
+        Some(text) => decode_hex(text)
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(Some)
+            .ok_or(Fault::Malformed("the body's digest is not readable")),
+        None if bodyless => Ok(None),
+        None => Err(Fault::Malformed("the body's digest is missing")),
     }
+}
+
+/// Whether the body says that it is a form.
+pub(crate) fn is_form(headers: &Headers) -> bool {
+    let value = headers.sole("content-type").ok().flatten();
+    let essence = value
+        .unwrap_or_default()
+        .split(|b| *b == b';')
+        .next()
+        .unwrap_or_default();
+    essence
+        .trim_ascii()
+        .eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
 }
 
 fn sole<'h>(headers: &'h Headers, name: &str) -> Result<Option<&'h [u8]>, Fault> {

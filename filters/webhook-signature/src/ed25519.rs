@@ -14,14 +14,23 @@ mod on {
 
     use ed25519_dalek::{Signature, StreamVerifier, VerifyingKey};
 
+    /// What stands before the 32 bytes of the key in a SubjectPublicKeyInfo (RFC 8410).
+    const SPKI: &[u8] = &[
+        0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
+    ];
+
     #[derive(Clone)]
     pub(crate) struct PublicKey(Box<VerifyingKey>);
 
     impl PublicKey {
         pub(crate) fn new(bytes: &[u8]) -> Result<Self, &'static str> {
             let bytes: &[u8; 32] = bytes
+                .strip_prefix(SPKI)
+                .unwrap_or(bytes)
                 .try_into()
-                .map_err(|_| "must be an Ed25519 public key: 32 bytes")?;
+                .map_err(
+                    |_| "must be an Ed25519 public key: 32 bytes, or a SubjectPublicKeyInfo of 44",
+                )?;
             VerifyingKey::from_bytes(bytes)
                 .ok()
                 .filter(|key| !key.is_weak())

@@ -63,6 +63,20 @@ impl Encoding {
         }
     }
 
+    /// At most `longest` bytes, for what has no fixed length.
+    pub(crate) fn decode_up_to(self, text: &[u8], longest: usize) -> Option<Vec<u8>> {
+        let fits = match self {
+            Self::Hex => text.len() <= longest.saturating_mul(2),
+            _ => text.len() <= padded(longest),
+        };
+        match self {
+            Self::Hex if fits => decode_hex(text),
+            Self::Base64 if fits => general_purpose::STANDARD.decode(text).ok(),
+            Self::Base64Url if fits => URL_SAFE_ANY_PADDING.decode(text).ok(),
+            _ => None,
+        }
+    }
+
     /// Writes bytes in this encoding. A token is not derived from bytes, so there is none.
     pub(crate) fn encode(self, bytes: &[u8]) -> Option<String> {
         match self {

@@ -1,5 +1,6 @@
 //! Why a request is not verified, and what its sender is told.
 
+use crate::rule::Rule;
 use tollgate_core::LocalReply;
 use tollgate_core::flow::GrpcStatus;
 use tollgate_core::problem::Problem;
@@ -21,6 +22,12 @@ pub(crate) enum Fault {
     TooLarge,
     /// No signature fits.
     Mismatch,
+    /// Verified, but the upstream has it already.
+    Delivered,
+    /// Verified, but the same delivery is under way.
+    InFlight,
+    /// Verified, but nobody can tell whether it came before.
+    ReplayFull,
 }
 
 impl Fault {
@@ -34,15 +41,20 @@ impl Fault {
             Self::EmptyBody => "empty_body",
             Self::TooLarge => "too_large",
             Self::Mismatch => "mismatch",
+            Self::Delivered => "delivered",
+            Self::InFlight => "in_flight",
+            Self::ReplayFull => "replay_full",
         }
     }
 
-    /// The answer to a request that is not verified.
-    pub(crate) fn reply(self, max_body_bytes: u64) -> LocalReply {
+    /// The answer to a request that does not reach the upstream.
+    pub(crate) fn reply(self, rule: &Rule) -> LocalReply {
         let problem = |status, name, title, detail: &str| {
             let grpc = match status {
                 400 | 413 => GrpcStatus::INVALID_ARGUMENT,
-                _ => GrpcStatus::UNAUTHENTICATED,
+                401 => GrpcStatus::UNAUTHENTICATED,
+                503 => GrpcStatus::UNAVAILABLE,
+                _ => GrpcStatus::ABORTED,
             };
             Problem::new(status, name, title, grpc).detail(detail)
         };
@@ -88,7 +100,7 @@ impl Fault {
                 "The webhook's body is too large",
                 "The body is longer than this route accepts.",
             )
-            .number("max_body_bytes", max_body_bytes)
+            .number("max_body_bytes", rule.max_body_bytes)
             .reply("tollgate_webhook_too_large"),
             Self::Mismatch => problem(
                 401,
@@ -97,6 +109,36 @@ impl Fault {
                 "No signature fits. It covers the exact bytes of the body and depends on the secret.",
             )
             .reply("tollgate_webhook_mismatch"),
+            Self::Delivered => {
+                let status = rule.replay.as_ref().map_or(200, |r| r.delivered_status);
+                let details = "tollgate_webhook_delivered";
+                if status < 300 {
+                    // The sender shall take it as done; there is nothing to say beyond that.
+                    return LocalReply::empty(status, details, GrpcStatus::ABORTED);
+                }
+                problem(
+                    status,
+                    "webhook-delivered",
+                    "The webhook was delivered before",
+                    "The same delivery has been received, and the service has accepted it.",
+                )
+                .reply(details)
+            }
+            Self::InFlight => problem(
+                rule.replay.as_ref().map_or(409, |r| r.in_flight_status),
+                "webhook-in-flight",
+                "The webhook is being delivered",
+                "The same delivery is under way. Send it again later.",
+            )
+            .reply("tollgate_webhook_in_flight"),
+            Self::ReplayFull => problem(
+                503,
+                "webhook-replay-full",
+                "The gateway cannot tell whether it has seen this webhook",
+                "There is no room to remember this delivery. Send it again later.",
+            )
+            .reply("tollgate_webhook_replay_full")
+            .header("retry-after", "30"),
         };
         if reply.status == 401 {
             // RFC 9110, 15.5.2: a 401 names a challenge. No registered one exists for webhooks.

@@ -4,12 +4,14 @@
 //! | module | its one job |
 //! |---|---|
 //! | `rule` | configuration of a rule |
-//! | `scheme`, `presets` | a scheme as data; well-known ones in `presets.json` |
-//! | `read` | signatures out of headers: series, lists, keys, prefixes |
-//! | `template`, `timestamp`, `encoding`, `secret` | the parts of a scheme and of a rule |
-//! | `mac`, `ed25519` | algorithms, fed piece by piece, compared in constant time |
+//! | `scheme`, `contradictions`, `presets` | a scheme as data; well-known ones in `presets.json` |
+//! | `carrier`, `read` | signatures out of headers: series, lists, keys, prefixes |
+//! | `template`, `timestamp`, `place`, `encoding`, `secret` | the parts of a scheme and of a rule |
+//! | `mac`, `ed25519`, `ecdsa` | algorithms, fed piece by piece, compared in constant time |
+//! | `body`, `pointer`, `form` | what is taken out of a body while it passes |
 //! | `url` | the URL that senders sign |
-//! | `check` | the verification of one request |
+//! | `handshake`, `replay` | requests that come without a signature; deliveries that come again |
+//! | `check`, `lane` | the verification of one request |
 //! | `fault`, `meters` | why one fails and what its sender is told; what is counted |
 //! | [`sign`] | the other side: headers for a request, for tests and the command line |
 //!
@@ -20,14 +22,26 @@
 #[macro_use(test)]
 extern crate tollgate_wasm_test;
 
+mod body;
+mod carrier;
 mod check;
+mod contradictions;
+mod ecdsa;
 mod ed25519;
 mod encoding;
 mod fault;
+mod form;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
+mod handshake;
+mod lane;
 mod mac;
 mod meters;
+mod place;
+mod pointer;
 mod presets;
 mod read;
+mod replay;
 mod rule;
 mod scheme;
 mod secret;
@@ -40,7 +54,7 @@ pub use presets::{preset, preset_names};
 pub use scheme::Scheme;
 pub use secret::SecretEncoding;
 
-use check::{Begun, Check};
+use check::{Begun, Check, Verified};
 use fault::Fault;
 use presets::Presets;
 use rule::Rule;
@@ -48,22 +62,32 @@ use std::rc::Rc;
 use tollgate_core::config::{Compile, Section};
 use tollgate_core::exchange::state_name;
 use tollgate_core::headers::HeaderName;
-use tollgate_core::{Exchange, Flow, Policy, World};
+use tollgate_core::{Exchange, Flow, Policy, ResponseFlow, ResponseRead, World};
+use tollgate_state::replay::{Claim, Ticket};
 
 /// What the verdict header says about a request that passed without being verified.
 const UNVERIFIED: &str = "unverified";
+/// What it says about one whose headers go on before its body is verified.
+const PENDING: &str = "pending";
+/// No scheme may be called like that.
+const RESERVED: [&str; 2] = [UNVERIFIED, PENDING];
 
 /// The compiled policy.
 #[derive(Debug)]
 pub struct WebhookSignature {
     verdict_header: HeaderName,
     rules: Vec<Rc<Rule>>,
+    /// Only bodies are held: the proxy cannot hold headers.
+    streaming: bool,
 }
 
-/// What is remembered of one exchange: the verification that waits for the body.
+/// What is remembered of one exchange.
 #[derive(Default)]
 pub struct WebhookStream {
+    /// The verification that waits for the body.
     check: Option<Box<Check>>,
+    /// The delivery that the replay guard let through.
+    claim: Option<(Rc<Rule>, Ticket)>,
 }
 
 /// Reads the section `webhook_signature` (or the whole configuration of the single filter).
@@ -73,6 +97,14 @@ pub fn compile(section: Section<'_>, cx: &mut Compile<'_>) -> Option<WebhookSign
         .map_or(Some(HeaderName::from_static("x-webhook-verified")), |v| {
             v.header_name()
         });
+    let streaming = section.optional("hold").map_or(Some(false), |v| {
+        let streaming = v.one_of(&[("request", false), ("body", true)])?;
+        v.accept(
+            (cx.alone || !streaming).then_some(streaming),
+            "hold: body is for the filter webhook-signature loaded by itself: the policies of the gateway that come \
+             after it could not change the headers any more",
+        )
+    });
     let presets = Presets::load();
     let mut names = Vec::new();
     let items = section
@@ -89,23 +121,34 @@ pub fn compile(section: Section<'_>, cx: &mut Compile<'_>) -> Option<WebhookSign
     Some(WebhookSignature {
         verdict_header: verdict_header?,
         rules: (rules.len() == count).then_some(rules)?,
+        streaming: streaming?,
     })
 }
 
 impl WebhookSignature {
-    /// Verified: the upstream is told by which scheme, the access log by which secret.
-    fn pass(&self, rule: &Rule, secret: usize, exchange: &mut Exchange, world: &dyn World) -> Flow {
-        rule.meters.decision(world, "verified");
-        rule.meters.secret_used(world, secret);
-        exchange
-            .request
-            .set(&self.verdict_header, rule.scheme.name());
-        exchange.facts.publish(state_name::WEBHOOK, "verified");
-        if let Some(secret) = rule.secrets.get(secret) {
+    /// Verified: the upstream is told by which scheme, the access log by which secret. Unless it came before.
+    fn pass(
+        &self,
+        rule: &Rc<Rule>,
+        verified: &Verified,
+        stream: &mut WebhookStream,
+        exchange: &mut Exchange,
+        world: &dyn World,
+    ) -> Flow {
+        rule.meters.secret_used(world, verified.secret);
+        if let Some(secret) = rule.secrets.get(verified.secret) {
             exchange
                 .facts
                 .publish(state_name::WEBHOOK_SECRET, secret.id.as_bytes());
         }
+        if let Err(fault) = claim(rule, verified, stream, world) {
+            rule.meters.decision(world, fault.reason());
+            exchange.facts.publish(state_name::WEBHOOK, fault.reason());
+            return fault.reply(rule).into();
+        }
+        rule.meters.decision(world, "verified");
+        exchange.facts.publish(state_name::WEBHOOK, "verified");
+        self.tell(rule.scheme.name(), exchange);
         Flow::Continue
     }
 
@@ -118,8 +161,11 @@ impl WebhookSignature {
         exchange: &mut Exchange,
         world: &dyn World,
     ) -> Flow {
-        let excused = lenient && rule.excuses(fault);
-        let reason = if excused && !rule.report {
+        let handshake = fault == Fault::Missing && rule.is_handshake(exchange, world);
+        let excused = handshake || (lenient && rule.excuses(fault));
+        let reason = if handshake {
+            "handshake"
+        } else if excused && !rule.report {
             UNVERIFIED
         } else {
             fault.reason()
@@ -127,10 +173,49 @@ impl WebhookSignature {
         rule.meters.decision(world, reason);
         exchange.facts.publish(state_name::WEBHOOK, reason);
         if !excused {
-            return fault.reply(rule.max_body_bytes).into();
+            return fault.reply(rule).into();
         }
-        exchange.request.set(&self.verdict_header, UNVERIFIED);
+        self.tell(UNVERIFIED, exchange);
         Flow::Continue
+    }
+
+    /// The verdict header, unless the headers are gone.
+    fn tell(&self, verdict: &str, exchange: &mut Exchange) {
+        if !exchange.headers_released {
+            exchange.request.set(&self.verdict_header, verdict);
+        }
+    }
+}
+
+/// Lets each delivery through once, where the rule asks for that.
+fn claim(
+    rule: &Rc<Rule>,
+    verified: &Verified,
+    stream: &mut WebhookStream,
+    world: &dyn World,
+) -> Result<(), Fault> {
+    let Some(replay) = &rule.replay else {
+        return Ok(());
+    };
+    let fault = match replay.claim(&verified.identity, &rule.meters, world) {
+        Claim::First(ticket) => {
+            stream.claim = Some((Rc::clone(rule), ticket));
+            return Ok(());
+        }
+        Claim::Delivered => Fault::Delivered,
+        Claim::InFlight => Fault::InFlight,
+        Claim::Full | Claim::Contended if replay.full_refuses => Fault::ReplayFull,
+        Claim::Full | Claim::Contended => return Ok(()),
+    };
+    if rule.report { Ok(()) } else { Err(fault) }
+}
+
+/// Tells the replay guard how a delivery ended; does nothing the second time.
+fn end_claim(stream: &mut WebhookStream, delivered: bool, world: &dyn World) {
+    if let Some((rule, ticket)) = stream.claim.take()
+        && let Some(replay) = &rule.replay
+    {
+        replay.end(ticket, delivered, &rule.meters, world);
     }
 }
 
@@ -161,10 +246,14 @@ impl Policy for WebhookSignature {
         let begun = check::begin(rule, lenient, exchange, world);
         match begun {
             Ok(Begun::Pending(check)) => {
-                stream.check = Some(Box::new(check));
+                stream.check = Some(check);
+                if self.streaming && !exchange.bodyless {
+                    self.tell(PENDING, exchange);
+                    exchange.headers_released = true;
+                }
                 Flow::HoldForBody
             }
-            Ok(Begun::Verified(secret)) => self.pass(rule, secret, exchange, world),
+            Ok(Begun::Verified(verified)) => self.pass(rule, &verified, stream, exchange, world),
             Err(fault) => self.fail(rule, lenient, fault, exchange, world),
         }
     }
@@ -186,13 +275,39 @@ impl Policy for WebhookSignature {
                 stream.check = Some(check);
                 return Flow::HoldForBody;
             }
-            Ok(()) => check.finish(),
+            Ok(()) => check.finish(world),
             Err(fault) => Err(fault),
         };
         match verdict {
-            Ok(secret) => self.pass(&rule, secret, exchange, world),
+            Ok(verified) => self.pass(&rule, &verified, stream, exchange, world),
             Err(fault) => self.fail(&rule, lenient, fault, exchange, world),
         }
+    }
+
+    fn reads_response(&self, stream: &WebhookStream) -> ResponseRead {
+        if stream.claim.is_some() {
+            ResponseRead::Status
+        } else {
+            ResponseRead::Nothing
+        }
+    }
+
+    /// Only what the upstream has taken counts as delivered: a sender repeats what failed.
+    fn on_response_headers(
+        &self,
+        stream: &mut WebhookStream,
+        exchange: &mut Exchange,
+        world: &dyn World,
+        _: bool,
+    ) -> ResponseFlow {
+        let taken = matches!(exchange.status, Some(200..=299)) && exchange.replied.is_none();
+        end_claim(stream, taken, world);
+        ResponseFlow::Continue
+    }
+
+    /// No answer came: the client went away, or the upstream broke off.
+    fn on_log(&self, stream: &mut WebhookStream, _: &mut Exchange, world: &dyn World) {
+        end_claim(stream, false, world);
     }
 }
 

@@ -10,9 +10,10 @@ use tollgate_core::metrics::{MetricId, Metrics};
 const MAX_SKEW: u64 = 86_400;
 
 /// The closed set of reasons in `tollgate_decisions_total`.
-const REASONS: [&str; 9] = [
+pub(crate) const REASONS: [&str; 13] = [
     "verified",
     "unverified",
+    "handshake",
     "missing",
     "malformed",
     "duplicate",
@@ -20,6 +21,20 @@ const REASONS: [&str; 9] = [
     "empty_body",
     "too_large",
     "mismatch",
+    "delivered",
+    "in_flight",
+    "replay_full",
+];
+
+/// The closed set of outcomes in `tollgate_webhook_replay_total`.
+pub(crate) const OUTCOMES: [&str; 7] = [
+    "first",
+    "delivered",
+    "in_flight",
+    "full",
+    "settled",
+    "released",
+    "lost",
 ];
 
 /// The metrics of one rule.
@@ -27,6 +42,7 @@ const REASONS: [&str; 9] = [
 pub(crate) struct Meters {
     reasons: Vec<MetricId>,
     secrets: Vec<MetricId>,
+    replay: Vec<MetricId>,
     behind: Option<MetricId>,
     ahead: Option<MetricId>,
 }
@@ -38,6 +54,7 @@ impl Meters {
         rule: &str,
         scheme: &Scheme,
         secrets: &[Secret],
+        replay: bool,
     ) -> Self {
         let reasons = REASONS
             .iter()
@@ -61,6 +78,16 @@ impl Meters {
                 )
             })
             .collect();
+        let outcomes = if replay { &OUTCOMES[..] } else { &[] };
+        let replay = outcomes
+            .iter()
+            .map(|outcome| {
+                metrics.counter(
+                    "tollgate_webhook_replay_total",
+                    &[("rule", rule), ("outcome", outcome)],
+                )
+            })
+            .collect();
         let mut clock = |name| {
             scheme
                 .timestamp
@@ -70,6 +97,7 @@ impl Meters {
         Self {
             reasons,
             secrets,
+            replay,
             behind: clock("tollgate_webhook_clock_behind_seconds"),
             ahead: clock("tollgate_webhook_clock_ahead_seconds"),
         }
@@ -79,6 +107,14 @@ impl Meters {
     pub(crate) fn decision(&self, world: &dyn World, reason: &str) {
         let known = REASONS.iter().zip(&self.reasons);
         if let Some((_, metric)) = known.into_iter().find(|(r, _)| **r == reason) {
+            world.count(*metric, 1);
+        }
+    }
+
+    /// Counts what the replay guard did, by one of the outcomes above.
+    pub(crate) fn replay(&self, world: &dyn World, outcome: &str) {
+        let known = OUTCOMES.iter().zip(&self.replay);
+        if let Some((_, metric)) = known.into_iter().find(|(o, _)| **o == outcome) {
             world.count(*metric, 1);
         }
     }

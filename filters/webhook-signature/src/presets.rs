@@ -40,7 +40,7 @@ impl Presets {
     }
 }
 
-/// The preset of that name. `None` also for one whose algorithm is not part of this build.
+/// The preset of that name.
 #[must_use]
 pub fn preset(name: &str) -> Option<Scheme> {
     Presets::load().get(name)
@@ -57,14 +57,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_preset_compiles_in_a_full_build() {
+    fn every_preset_compiles() {
         let presets = Presets::load();
         let names = presets.names();
         assert!(names.len() >= 30, "{names:?}");
         for name in names {
-            let works = presets.get(&name).is_some();
-            let by_public_key = matches!(name.as_str(), "discord" | "standard-webhooks-v1a");
-            assert_eq!(works, cfg!(feature = "ed25519") || !by_public_key, "{name}");
+            assert!(presets.get(&name).is_some(), "{name}");
         }
         assert!(presets.get("nobody").is_none());
     }
@@ -73,13 +71,24 @@ mod tests {
     fn the_engine_knows_no_vendor() {
         let presets = Presets::load();
         let sources = [
+            include_str!("body.rs"),
+            include_str!("carrier.rs"),
             include_str!("check.rs"),
+            include_str!("contradictions.rs"),
+            include_str!("ecdsa.rs"),
+            include_str!("ed25519.rs"),
             include_str!("encoding.rs"),
             include_str!("fault.rs"),
+            include_str!("form.rs"),
+            include_str!("handshake.rs"),
+            include_str!("lane.rs"),
             include_str!("lib.rs"),
             include_str!("mac.rs"),
             include_str!("meters.rs"),
+            include_str!("place.rs"),
+            include_str!("pointer.rs"),
             include_str!("read.rs"),
+            include_str!("replay.rs"),
             include_str!("rule.rs"),
             include_str!("scheme.rs"),
             include_str!("secret.rs"),

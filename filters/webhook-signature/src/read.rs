@@ -1,11 +1,12 @@
 //! Reading signatures out of headers: series, lists, keys, prefixes. Strict, bounded, without copies of
 //! the headers.
 
+use crate::carrier::{Carrier, Layout};
 use crate::encoding::Encoding;
 use crate::fault::Fault;
 use crate::mac::Algorithm;
-use crate::scheme::{Carrier, Layout, Scheme};
-use crate::timestamp::Source;
+use crate::place::Place;
+use crate::scheme::Scheme;
 use tollgate_core::headers::Headers;
 
 /// More items than this in all signature headers together are refused unread.
@@ -20,14 +21,22 @@ pub(crate) struct Reading {
     pub(crate) timestamp: Option<Vec<u8>>,
 }
 
-/// Reads all signatures that count. `None`: no signature header at all.
+/// Reads all signatures that count out of the headers. `None`: no signature header at all.
 pub(crate) fn read(scheme: &Scheme, headers: &Headers) -> Result<Option<Reading>, Fault> {
     let values = carried(scheme, headers)?;
     if values.is_empty() {
         return Ok(None);
     }
+    read_values(scheme, values).map(Some)
+}
+
+/// Reads all signatures that count out of these values.
+pub(crate) fn read_values<'v>(
+    scheme: &Scheme,
+    values: impl IntoIterator<Item = &'v [u8]>,
+) -> Result<Reading, Fault> {
     let field = match scheme.timestamp.as_ref().map(|t| &t.source) {
-        Some(Source::Field(field)) => Some(field.as_slice()),
+        Some(Place::Field(field)) => Some(field.as_slice()),
         _ => None,
     };
     let mut reader = ItemReader {
@@ -45,7 +54,7 @@ pub(crate) fn read(scheme: &Scheme, headers: &Headers) -> Result<Option<Reading>
     if reader.found == 0 {
         return Err(Fault::Malformed("no signature in the expected form"));
     }
-    Ok(Some(reader.reading))
+    Ok(reader.reading)
 }
 
 /// The values of all headers that may carry a signature. A header sent twice is taken apart only if its
@@ -79,6 +88,7 @@ fn carried<'h>(scheme: &Scheme, headers: &'h Headers) -> Result<Vec<&'h [u8]>, F
                 }
             }
         }
+        Carrier::Body(_) => {}
     }
     Ok(values)
 }
@@ -156,10 +166,9 @@ impl ItemReader<'_> {
         let Some(text) = text.strip_prefix(self.layout.prefix.as_slice()) else {
             return Ok(());
         };
-        let length = self.algorithm.length();
         if self
-            .encoding
-            .decode(text, length, &mut self.reading.candidates)
+            .algorithm
+            .decode(self.encoding, text, &mut self.reading.candidates)
         {
             self.found = self.found.saturating_add(1);
         }
@@ -310,11 +319,12 @@ mod tests {
         #[test]
         fn any_header_is_read_or_refused(value: Vec<u8>, again: Option<Vec<u8>>) {
             let presets = crate::presets::Presets::load();
-            for name in ["stripe", "standard-webhooks", "github", "docusign", "gitlab-token"] {
+            for name in ["stripe", "standard-webhooks", "github", "docusign", "gitlab-token", "sendgrid"] {
                 let scheme = presets.get(name).unwrap();
                 let header = match &scheme.carrier {
                     Carrier::Headers(names) => names[0].as_str().to_owned(),
                     Carrier::Series { prefix, .. } => format!("{prefix}1"),
+                    Carrier::Body(_) => String::new(),
                 };
                 let pairs = [Some(&value), again.as_ref()].into_iter().flatten().map(|v| (&header, v));
                 if let Ok(Some(reading)) = read(&scheme, &Headers::from_pairs(pairs)) {

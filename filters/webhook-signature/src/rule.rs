@@ -1,15 +1,19 @@
 //! One rule: which requests, which scheme, which secrets, and what happens to what is not verified.
 
 use crate::fault::Fault;
+use crate::handshake::Handshake;
+use crate::mac::Algorithm;
 use crate::meters::Meters;
 use crate::presets::Presets;
+use crate::replay::Replay;
 use crate::scheme::{Scheme, flag};
 use crate::secret::Secret;
 use crate::template::Part;
-use crate::url::PublicUrl;
+use crate::url::{PublicUrl, port_variants};
 use std::rc::Rc;
 use tollgate_core::config::{Compile, Node, Section, Value};
-use tollgate_core::matcher::Matcher;
+use tollgate_core::matcher::{Matcher, is_plain_path};
+use tollgate_core::{Exchange, World};
 
 /// Default of `max_body_bytes`: what Envoy buffers unless told otherwise.
 const DEFAULT_MAX_BODY: u64 = 1024 * 1024;
@@ -27,6 +31,8 @@ pub(crate) struct Rule {
     /// Nothing is refused.
     pub(crate) report: bool,
     pub(crate) public_url: Option<PublicUrl>,
+    pub(crate) handshakes: Rc<[Handshake]>,
+    pub(crate) replay: Option<Replay>,
     pub(crate) meters: Meters,
 }
 
@@ -86,9 +92,21 @@ impl Rule {
         let report_only = section.optional("mode").map_or(Some(false), |v| {
             v.one_of(&[("enforce", false), ("report", true)])
         });
+        let handshakes = handshakes(&section, scheme.as_ref());
+        let replay = match (section.optional("replay"), &name, &scheme) {
+            (Some(v), Some(name), Some(scheme)) => Replay::compile(v, name, scheme).map(Some),
+            _ => Some(None),
+        };
         let (path, report) = (section.path().to_owned(), section.report());
         section.finish();
         let scheme = scheme?;
+        if scheme.unsigned_body {
+            report.warn(
+                &path,
+                "the sender of this scheme does not sign the body: its content may be exchanged by anybody who sees a \
+                 signature; use replay, and let the service ask the sender about what matters",
+            );
+        }
         match (scheme.signs(&Part::Url), &public_url) {
             (true, None) => report.error(
                 &path,
@@ -101,7 +119,13 @@ impl Rule {
         let (name, secrets) = (name?, secrets?);
         Some(Self {
             matcher: matcher?,
-            meters: Meters::register(cx.metrics, &name, &scheme, &secrets),
+            meters: Meters::register(
+                cx.metrics,
+                &name,
+                &scheme,
+                &secrets,
+                replay.as_ref().is_some_and(Option::is_some),
+            ),
             allow_empty_body: allow_empty_body.unwrap_or(scheme.allow_empty_body),
             scheme,
             secrets,
@@ -109,7 +133,36 @@ impl Rule {
             pass_missing: pass_missing?,
             report: report_only?,
             public_url,
+            handshakes: handshakes?,
+            replay: replay?,
         })
+    }
+
+    /// The URLs that the sender may have signed; one, empty, for a scheme that signs none.
+    pub(crate) fn signed_urls(&self, path: &[u8]) -> Vec<Vec<u8>> {
+        let Some(public) = &self.public_url else {
+            return vec![Vec::new()];
+        };
+        let url = public.signed(path, &self.scheme.url_decode);
+        if self.scheme.url_port_variants {
+            port_variants(&url).into()
+        } else {
+            vec![url]
+        }
+    }
+
+    /// Whether a digest of what is signed is needed besides the verification.
+    pub(crate) fn needs_print(&self) -> bool {
+        self.replay.is_some()
+            && self.scheme.algorithm == Algorithm::Ed25519
+            && !self.scheme.id_is_signed()
+    }
+
+    /// Whether a request without a signature is one that the sender makes without.
+    pub(crate) fn is_handshake(&self, exchange: &Exchange, world: &dyn World) -> bool {
+        !self.handshakes.is_empty()
+            && is_plain_path(exchange.path())
+            && self.handshakes.iter().any(|h| h.is_meant(exchange, world))
     }
 
     /// Whether the rule may let something pass that is not verified.
@@ -123,6 +176,27 @@ impl Rule {
     }
 }
 
+/// What the rule says; else what the user wrote into his own scheme. A preset's are for those who ask for them.
+fn handshakes(section: &Section<'_>, scheme: Option<&Scheme>) -> Option<Rc<[Handshake]>> {
+    let of_scheme = || scheme.map(|s| Rc::clone(&s.handshakes)).unwrap_or_default();
+    let Some(value) = section.optional("pass_unverified") else {
+        let own = matches!(section.optional("scheme")?.node(), Node::Object(_));
+        return Some(if own { of_scheme() } else { Rc::default() });
+    };
+    match value.node() {
+        Node::Bool(false) => Some(Rc::default()),
+        Node::Bool(true) => {
+            let all = of_scheme();
+            let known = scheme.is_none() || !all.is_empty();
+            value.accept(
+                known.then_some(all),
+                "this scheme has no requests of its own that come without a signature: write a list of {match, query}",
+            )
+        }
+        _ => Some(Handshake::list(value)),
+    }
+}
+
 /// A preset's name, or the fields of a scheme.
 fn scheme(value: Value<'_>, presets: &Presets) -> Option<Scheme> {
     if let Node::Object(_) = value.node() {
@@ -130,7 +204,7 @@ fn scheme(value: Value<'_>, presets: &Presets) -> Option<Scheme> {
         let name = match section.optional("name") {
             Some(v) => v.identifier().and_then(|name| {
                 v.accept(
-                    (&*name != crate::UNVERIFIED).then_some(name),
+                    (!crate::RESERVED.contains(&&*name)).then_some(name),
                     "is what the verdict header says of requests that are not verified",
                 )
             }),

@@ -1,13 +1,17 @@
 //! A signature scheme as data. Presets and users write the same fields; nothing here knows a vendor.
 
+use crate::carrier::{self, Carrier, Layout};
+use crate::contradictions;
 use crate::encoding::{ENCODINGS, Encoding};
+use crate::handshake::Handshake;
 use crate::mac::{ALGORITHMS, Algorithm};
+use crate::place::{BodyValues, Place, Wanted};
 use crate::secret::{SECRET_ENCODINGS, SecretEncoding};
-use crate::template::{Part, Payload};
-use crate::timestamp::{FORMATS, Source, Timestamp};
+use crate::template::{self, Part, Payload};
+use crate::timestamp::{FORMATS, Timestamp};
 use std::rc::Rc;
 use tollgate_core::Duration;
-use tollgate_core::config::{Section, Value};
+use tollgate_core::config::{Node, Section, Value};
 use tollgate_core::headers::HeaderName;
 
 /// A compiled scheme.
@@ -20,32 +24,19 @@ pub struct Scheme {
     pub(crate) algorithm: Algorithm,
     pub(crate) payload: Payload,
     pub(crate) timestamp: Option<Timestamp>,
-    pub(crate) id: Option<HeaderName>,
+    pub(crate) id: Option<Place>,
     pub(crate) id_forbid: Vec<u8>,
     pub(crate) require: Vec<(HeaderName, Vec<u8>)>,
     pub(crate) url_decode: Vec<u8>,
+    pub(crate) url_port_variants: bool,
+    /// The query parameter of the signed URL that holds the body's SHA-256, unless the body is a signed form.
+    pub(crate) body_digest_query: Option<Vec<u8>>,
     pub(crate) secret_encoding: SecretEncoding,
     pub(crate) allow_empty_body: bool,
-}
-
-/// Which headers carry signatures.
-#[derive(Clone, Debug)]
-pub(crate) enum Carrier {
-    /// Any of these.
-    Headers(Vec<HeaderName>),
-    /// The prefix followed by 1, 2, ... `max`.
-    Series { prefix: Rc<str>, max: u64 },
-}
-
-/// How a signature header's value is built.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Layout {
-    /// Between items; absent: the value is one item.
-    pub(crate) item_separator: Option<u8>,
-    /// Between an item's key and the rest, with the key whose items count.
-    pub(crate) keyed: Option<(u8, Vec<u8>)>,
-    /// In front of the signature, required.
-    pub(crate) prefix: Vec<u8>,
+    /// The sender vouches for something in the body, but not for all of it.
+    pub(crate) unsigned_body: bool,
+    pub(crate) body_values: BodyValues,
+    pub(crate) handshakes: Rc<[Handshake]>,
 }
 
 impl Scheme {
@@ -57,170 +48,104 @@ impl Scheme {
 
     /// Whether the verdict falls with the headers alone.
     pub(crate) fn ignores_body(&self) -> bool {
-        self.algorithm == Algorithm::Token
+        self.algorithm == Algorithm::Token && self.body_values.is_empty()
     }
 
     /// Whether the payload has this part.
     pub(crate) fn signs(&self, part: &Part) -> bool {
-        self.payload.parts().any(|p| p == part)
+        self.payload.has(part)
+    }
+
+    /// Whether every byte of the body is signed (of a form: every field), or its digest in the URL.
+    pub(crate) fn covers_body(&self) -> bool {
+        self.payload.covers_body() || self.body_digest_query.is_some()
+    }
+
+    /// Whether the id can serve to tell a replay: one that is not signed proves nothing.
+    pub(crate) fn id_is_signed(&self) -> bool {
+        match &self.id {
+            Some(Place::Body(_)) => self.signs(&Part::Id) || self.covers_body(),
+            Some(_) => self.signs(&Part::Id),
+            None => false,
+        }
     }
 
     /// Reads the fields of a scheme. Errors go to the section's report.
     pub(crate) fn compile(section: Section<'_>, name: Rc<str>) -> Option<Self> {
+        let mut wanted = Wanted::default();
         let signature = section
             .required("signature")
             .and_then(Value::section)
-            .and_then(signature);
+            .and_then(|s| carrier::signature(s, &mut wanted));
         let algorithm = section
             .required("algorithm")
             .and_then(|v| v.one_of(ALGORITHMS));
         let encoding = encoding(&section, algorithm);
-        let payload = payload(&section, algorithm);
+        let parts = payload(&section, algorithm, &mut wanted);
         let timestamp = section
             .optional("timestamp")
             .and_then(Value::section)
-            .and_then(timestamp);
-        let id = section.optional("id").and_then(|v| v.header_name());
-        let id_forbid = text_bytes(&section, "id_forbid");
-        let url_decode = text_bytes(&section, "url_decode");
+            .and_then(|s| timestamp(s, &mut wanted));
+        let id = section
+            .optional("id")
+            .and_then(|value| id(value, &mut wanted));
+        let body_values = wanted.finish();
+        if body_values.is_none() {
+            section.error("takes values out of JSON and out of a form: a body is only one of them");
+        }
+        let handshakes = section.optional("pass_unverified").map(Handshake::list);
+        let secret_encoding = section
+            .optional("secret_encoding")
+            .and_then(|v| v.one_of(SECRET_ENCODINGS));
         let require = section
             .optional("require")
             .and_then(Value::section)
-            .map(required_headers)
-            .unwrap_or_default();
-        let secret_encoding = section
-            .optional("secret_encoding")
-            .and_then(|v| v.one_of(SECRET_ENCODINGS))
-            .unwrap_or(if algorithm == Some(Algorithm::Ed25519) {
-                SecretEncoding::Hex
-            } else {
-                SecretEncoding::Text
-            });
-        let allow_empty_body = flag(&section, "allow_empty_body").unwrap_or(false);
+            .map(required_headers);
+        let body_digest_query = section
+            .optional("body_digest_query")
+            .and_then(|v| v.nonempty().map(|t| t.as_bytes().to_vec()));
+        let [id_forbid, url_decode] =
+            ["id_forbid", "url_decode"].map(|field| text_bytes(&section, field));
+        let [url_port_variants, allow_empty_body, unsigned_body] =
+            ["url_port_variants", "allow_empty_body", "unsigned_body"]
+                .map(|field| flag(&section, field).unwrap_or(false));
         let (path, report) = (section.path().to_owned(), section.report());
         section.finish();
         let (carrier, layout) = signature?;
+        let late = |place: Option<&Place>| place.is_some_and(Place::is_late);
         let scheme = Self {
             name,
+            payload: Payload::new(
+                parts?,
+                late(timestamp.as_ref().map(|t| &t.source)),
+                late(id.as_ref()),
+            ),
+            timestamp,
+            id,
+            id_forbid,
+            require: require.unwrap_or_default(),
+            url_decode,
+            url_port_variants,
+            body_digest_query,
+            secret_encoding: secret_encoding.unwrap_or(match algorithm {
+                Some(Algorithm::Ed25519) => SecretEncoding::Hex,
+                Some(Algorithm::EcdsaDer | Algorithm::EcdsaFixed) => SecretEncoding::Base64,
+                _ => SecretEncoding::Text,
+            }),
+            allow_empty_body,
+            unsigned_body,
+            handshakes: handshakes.unwrap_or_default(),
             carrier,
             layout,
             encoding: encoding?,
             algorithm: algorithm?,
-            payload: payload?,
-            timestamp,
-            id,
-            id_forbid,
-            require,
-            url_decode,
-            secret_encoding,
-            allow_empty_body,
+            body_values: body_values?,
         };
-        for problem in scheme.contradictions() {
+        for problem in contradictions::of(&scheme) {
             report.error(&path, problem);
         }
         Some(scheme)
     }
-
-    /// What cannot be right about the fields taken together.
-    fn contradictions(&self) -> Vec<&'static str> {
-        let token = self.algorithm == Algorithm::Token;
-        let by_field = self
-            .timestamp
-            .as_ref()
-            .is_some_and(|t| matches!(t.source, Source::Field(_)));
-        let own_key = self.timestamp.as_ref().is_some_and(|t| {
-            matches!((&t.source, &self.layout.keyed), (Source::Field(f), Some((_, key))) if f == key)
-        });
-        let rules = [
-            (
-                !token && !self.payload.covers_body(),
-                "payload must have {body} or {body_sha256}: otherwise anybody may exchange the body",
-            ),
-            (
-                !token && self.timestamp.is_some() && !self.signs(&Part::Timestamp),
-                "payload must have {timestamp}: a timestamp that is not signed protects nothing; leave it out",
-            ),
-            (
-                self.timestamp.is_none() && self.signs(&Part::Timestamp),
-                "payload has {timestamp}, so timestamp must say where it is",
-            ),
-            (
-                self.id.is_none() && self.signs(&Part::Id),
-                "payload has {id}, so id must name its header",
-            ),
-            (
-                !self.id_forbid.is_empty() && !self.signs(&Part::Id),
-                "id_forbid is for an {id} in payload",
-            ),
-            (
-                !self.url_decode.is_empty() && !self.signs(&Part::Url),
-                "url_decode is for a {url} in payload",
-            ),
-            (
-                token && (self.timestamp.is_some() || self.payload.parts().next().is_some()),
-                "a token signs nothing: leave out payload and timestamp",
-            ),
-            (
-                by_field && (self.layout.keyed.is_none() || self.layout.item_separator.is_none()),
-                "timestamp.field needs signature.item_separator, key_separator and key",
-            ),
-            (own_key, "timestamp.field and signature.key must differ"),
-        ];
-        rules
-            .iter()
-            .filter_map(|(broken, problem)| broken.then_some(*problem))
-            .collect()
-    }
-}
-
-fn signature(section: Section<'_>) -> Option<(Carrier, Layout)> {
-    let headers = section.optional("headers").and_then(Value::list);
-    let series = section.optional("header_series");
-    let max = section.optional("max");
-    let carrier = match (headers, series) {
-        (Some(list), None) => {
-            if max.is_some() {
-                section.error("max is for header_series");
-            }
-            let names: Vec<HeaderName> = list.iter().filter_map(|v| v.header_name()).collect();
-            if names.is_empty() || names.len() > 8 {
-                section.error("headers must name 1 to 8 headers");
-            }
-            Some(Carrier::Headers(names))
-        }
-        (None, Some(prefix)) => {
-            let max = max.map_or(Some(100), |v| v.integer(1..=100));
-            prefix
-                .header_name()
-                .zip(max)
-                .map(|(prefix, max)| Carrier::Series {
-                    prefix: Rc::from(prefix.as_str()),
-                    max,
-                })
-        }
-        _ => {
-            section.error("needs exactly one of headers, header_series");
-            None
-        }
-    };
-    let item_separator = separator(&section, "item_separator");
-    let key_separator = separator(&section, "key_separator");
-    let key = section
-        .optional("key")
-        .and_then(|v| v.nonempty().map(|t| t.as_bytes().to_vec()));
-    if key_separator.is_some() != key.is_some() {
-        section.error("key and key_separator go together");
-    }
-    if item_separator.is_some() && item_separator == key_separator {
-        section.error("item_separator and key_separator must differ");
-    }
-    let layout = Layout {
-        item_separator,
-        keyed: key_separator.zip(key),
-        prefix: text_bytes(&section, "prefix"),
-    };
-    section.finish();
-    carrier.map(|carrier| (carrier, layout))
 }
 
 fn encoding(section: &Section<'_>, algorithm: Option<Algorithm>) -> Option<Encoding> {
@@ -242,17 +167,21 @@ fn encoding(section: &Section<'_>, algorithm: Option<Algorithm>) -> Option<Encod
     )
 }
 
-fn payload(section: &Section<'_>, algorithm: Option<Algorithm>) -> Option<Payload> {
+fn payload(
+    section: &Section<'_>,
+    algorithm: Option<Algorithm>,
+    wanted: &mut Wanted,
+) -> Option<Vec<Part>> {
     let value = if algorithm == Some(Algorithm::Token) {
-        match section.optional("payload") {
-            Some(value) => value,
-            None => return Some(Payload::default()),
-        }
+        let Some(value) = section.optional("payload") else {
+            return Some(Vec::new());
+        };
+        value
     } else {
         section.required("payload")?
     };
-    match Payload::parse(value.text()?) {
-        Ok(payload) => Some(payload),
+    match template::parse(value.text()?, wanted) {
+        Ok(parts) => Some(parts),
         Err(problem) => {
             value.error(problem);
             None
@@ -260,14 +189,17 @@ fn payload(section: &Section<'_>, algorithm: Option<Algorithm>) -> Option<Payloa
     }
 }
 
-fn timestamp(section: Section<'_>) -> Option<Timestamp> {
+fn timestamp(section: Section<'_>, wanted: &mut Wanted) -> Option<Timestamp> {
     let header = section.optional("header");
     let field = section.optional("field");
-    let source = match (header, field) {
-        (Some(v), None) => v.header_name().map(Source::Header),
-        (None, Some(v)) => v.nonempty().map(|t| Source::Field(t.as_bytes().to_vec())),
+    let in_body =
+        section.optional("json_pointer").is_some() || section.optional("form_field").is_some();
+    let source = match (header, field, in_body) {
+        (Some(v), None, false) => v.header_name().map(Place::Header),
+        (None, Some(v), false) => v.nonempty().map(|t| Place::Field(t.as_bytes().to_vec())),
+        (None, None, true) => wanted.of_section(&section),
         _ => {
-            section.error("needs exactly one of header, field");
+            section.error("needs exactly one of header, field, json_pointer, form_field");
             None
         }
     };
@@ -282,6 +214,26 @@ fn timestamp(section: Section<'_>) -> Option<Timestamp> {
         tolerance,
         future,
     })
+}
+
+/// A header's name, or an object that says where the id stands.
+fn id(value: Value<'_>, wanted: &mut Wanted) -> Option<Place> {
+    if !matches!(value.node(), Node::Object(_)) {
+        return value.header_name().map(Place::Header);
+    }
+    let section = value.section()?;
+    let header = section.optional("header");
+    let in_body = wanted.of_section(&section);
+    let place = match (header, in_body) {
+        (Some(v), None) => v.header_name().map(Place::Header),
+        (None, Some(place)) => Some(place),
+        _ => {
+            section.error("needs exactly one of header, json_pointer, form_field");
+            None
+        }
+    };
+    section.finish();
+    place
 }
 
 fn required_headers(section: Section<'_>) -> Vec<(HeaderName, Vec<u8>)> {
@@ -299,20 +251,7 @@ fn required_headers(section: Section<'_>) -> Vec<(HeaderName, Vec<u8>)> {
         .collect()
 }
 
-/// One printable character that no encoding uses.
-fn separator(section: &Section<'_>, field: &'static str) -> Option<u8> {
-    let value = section.optional(field)?;
-    let byte = match value.text()?.as_bytes() {
-        [b] if b.is_ascii_punctuation() || *b == b' ' => Some(*b),
-        _ => None,
-    };
-    value.accept(
-        byte.filter(|b| !b"+/-_".contains(b)),
-        "must be one character such as , ; = or a space",
-    )
-}
-
-fn text_bytes(section: &Section<'_>, field: &'static str) -> Vec<u8> {
+pub(crate) fn text_bytes(section: &Section<'_>, field: &'static str) -> Vec<u8> {
     section
         .optional(field)
         .and_then(|v| v.text())

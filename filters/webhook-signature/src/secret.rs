@@ -21,6 +21,8 @@ pub enum SecretEncoding {
     Whsec,
     /// Standard Webhooks public key: base64, `whpk_` in front may be missing.
     Whpk,
+    /// A public key as `-----BEGIN PUBLIC KEY-----` (RFC 7468).
+    Pem,
 }
 
 /// The words of the configuration.
@@ -30,6 +32,7 @@ pub(crate) const SECRET_ENCODINGS: &[(&str, SecretEncoding)] = &[
     ("base64", SecretEncoding::Base64),
     ("whsec", SecretEncoding::Whsec),
     ("whpk", SecretEncoding::Whpk),
+    ("pem", SecretEncoding::Pem),
 ];
 
 /// Below this a secret can be guessed from one signed request within minutes.
@@ -50,15 +53,25 @@ impl SecretEncoding {
     /// # Errors
     /// Advice; never the secret.
     pub fn decode(self, text: &str) -> Result<Vec<u8>, &'static str> {
-        if text.is_empty() {
+        if text.trim().is_empty() {
             return Err("is empty: with an empty secret anybody could sign");
         }
-        let base64 = |text: &str, advice| STANDARD_ANY_PADDING.decode(text).map_err(|_| advice);
+        let base64 = |text: &str, advice| {
+            let misplaced = self.misplaced(text);
+            STANDARD_ANY_PADDING
+                .decode(text)
+                .map_err(|_| misplaced.unwrap_or(advice))
+        };
         match self {
+            Self::Text if text.starts_with("-----BEGIN ") => {
+                Err("is a PEM block, not a shared secret; a public key goes with encoding: pem")
+            }
             Self::Text => Ok(text.as_bytes().to_vec()),
-            Self::Hex => decode_hex(text.as_bytes()).ok_or(
-                "is not hexadecimal; if the sender uses the text itself, set encoding: text",
-            ),
+            Self::Hex => decode_hex(text.as_bytes()).ok_or_else(|| {
+                self.misplaced(text).unwrap_or(
+                    "is not hexadecimal (two digits a byte); if the sender uses the text itself, set encoding: text",
+                )
+            }),
             Self::Base64 => base64(
                 text,
                 "is not base64; if the sender uses the text itself, set encoding: text",
@@ -80,7 +93,58 @@ impl SecretEncoding {
                 text.strip_prefix("whpk_").unwrap_or(text),
                 "is not whpk_ and base64",
             ),
+            Self::Pem if text.contains("PRIVATE KEY") => {
+                Err("is a private key: what belongs here is the sender's public key")
+            }
+            Self::Pem => {
+                let inner = text
+                    .trim()
+                    .strip_prefix("-----BEGIN PUBLIC KEY-----")
+                    .and_then(|t| t.strip_suffix("-----END PUBLIC KEY-----"));
+                // A variable may have lost its line breaks, or hold them as `\\n`.
+                let inner = inner.map(|t| t.replace("\\n", "").split_whitespace().collect::<String>());
+                base64(
+                    inner.as_deref().unwrap_or("?"),
+                    "is not a PEM block that begins with -----BEGIN PUBLIC KEY-----",
+                )
+            }
         }
+    }
+
+    /// Advice about a text that is not in this encoding but looks like another one's.
+    fn misplaced(self, text: &str) -> Option<&'static str> {
+        let quoted = |q| text.len() > 1 && text.starts_with(q) && text.ends_with(q);
+        let wrong = [
+            (
+                quoted('"') || quoted('\''),
+                "stands in quotation marks: leave them out",
+            ),
+            (
+                text.starts_with("whsec_") && self != Self::Whsec,
+                "begins with whsec_: set encoding: whsec if the sender follows Standard Webhooks, text if it keys the \
+                 HMAC with the whole text",
+            ),
+            (
+                text.starts_with("-----BEGIN "),
+                "is a PEM block: set encoding: pem",
+            ),
+            (
+                text.contains(char::is_whitespace),
+                "has white space in it: leave that out (a line break at the end is ignored)",
+            ),
+            (
+                self == Self::Hex && text.starts_with("0x"),
+                "begins with 0x: leave that out",
+            ),
+            (
+                self != Self::Hex && text.contains(['-', '_']),
+                "is written in the URL-safe alphabet: write + for - and / for _; if the sender uses the text itself, \
+                 set encoding: text",
+            ),
+        ];
+        wrong
+            .into_iter()
+            .find_map(|(is_so, advice)| is_so.then_some(advice))
     }
 }
 
@@ -102,15 +166,16 @@ impl Secret {
             Some(scheme.secret_encoding),
             |v| {
                 let encoding = v.one_of(SECRET_ENCODINGS)?;
-                let public = scheme.algorithm == Algorithm::Ed25519;
+                let public = scheme.algorithm.has_public_key();
                 let fits = match encoding {
                     SecretEncoding::Text | SecretEncoding::Whsec => !public,
-                    SecretEncoding::Whpk => public,
+                    SecretEncoding::Whpk => scheme.algorithm == Algorithm::Ed25519,
+                    SecretEncoding::Pem => public,
                     SecretEncoding::Hex | SecretEncoding::Base64 => true,
                 };
                 v.accept(
                     fits.then_some(encoding),
-                    "does not fit the algorithm: whpk, hex and base64 are for public keys; text, whsec, hex and \
+                    "does not fit the algorithm: whpk, pem, hex and base64 are for public keys; text, whsec, hex and \
                      base64 for shared secrets",
                 )
             },
@@ -154,8 +219,15 @@ fn key(
     // One line break at the end is the classic: it comes from mounted files and block scalars.
     let text = text.strip_suffix('\n').unwrap_or(text);
     let text = text.strip_suffix('\r').unwrap_or(text);
-    if text.trim().len() != text.len() {
-        value.warn("begins or ends with white space, which is taken as part of it");
+    if encoding == SecretEncoding::Text {
+        if text.trim().len() != text.len() {
+            value.warn("begins or ends with white space, which is taken as part of it");
+        } else if encoding
+            .misplaced(text)
+            .is_some_and(|advice| advice.contains("quotation"))
+        {
+            value.warn("stands in quotation marks, which are taken as part of it");
+        }
     }
     let bytes = match encoding.decode(text) {
         Ok(bytes) => bytes,
@@ -164,7 +236,7 @@ fn key(
             return None;
         }
     };
-    if algorithm != Algorithm::Ed25519 {
+    if !algorithm.has_public_key() {
         if bytes.is_empty() {
             value.error("is empty: with an empty secret anybody could sign");
             return None;
@@ -206,6 +278,16 @@ mod tests {
         );
         assert_eq!(SecretEncoding::Hex.decode("00ff"), Ok(vec![0, 255]));
         assert_eq!(SecretEncoding::Base64.decode("AP8"), Ok(vec![0, 255]));
+        for pem in [
+            "-----BEGIN PUBLIC KEY-----\nAP8A\n/wD/\n-----END PUBLIC KEY-----\n",
+            "-----BEGIN PUBLIC KEY-----AP8A/wD/-----END PUBLIC KEY-----",
+            "-----BEGIN PUBLIC KEY-----\\nAP8A/wD/\\n-----END PUBLIC KEY-----",
+        ] {
+            assert_eq!(
+                SecretEncoding::Pem.decode(pem),
+                Ok(vec![0, 255, 0, 255, 0, 255])
+            );
+        }
     }
 
     #[test]
@@ -213,11 +295,32 @@ mod tests {
         for (encoding, text, word) in [
             (SecretEncoding::Text, "", "empty"),
             (SecretEncoding::Hex, "0g", "hexadecimal"),
-            (SecretEncoding::Base64, "a b", "base64"),
+            (SecretEncoding::Base64, "a!b", "not base64"),
             (SecretEncoding::Whsec, "v1,whsec_AAAA", "whsec_"),
             (SecretEncoding::Whsec, "whpk_AAAA", "key pair"),
             (SecretEncoding::Whsec, "whsec_A-", "encoding: text"),
             (SecretEncoding::Whpk, "whsk_AAAA", "public key"),
+            (SecretEncoding::Text, " \t", "empty"),
+            (
+                SecretEncoding::Text,
+                "-----BEGIN PUBLIC KEY-----",
+                "encoding: pem",
+            ),
+            (SecretEncoding::Base64, "whsec_AAAA", "encoding: whsec"),
+            (SecretEncoding::Hex, "whsec_AAAA", "encoding: whsec"),
+            (SecretEncoding::Hex, "0x00ff", "0x"),
+            (SecretEncoding::Hex, "00ff0", "two digits"),
+            (SecretEncoding::Hex, "00 ff", "white space"),
+            (SecretEncoding::Hex, "'00ff'", "quotation"),
+            (SecretEncoding::Base64, "\"AAAA\"", "quotation"),
+            (SecretEncoding::Base64, "AA\nAA", "white space"),
+            (SecretEncoding::Base64, "A-_A", "URL-safe"),
+            (SecretEncoding::Pem, "AAAA", "BEGIN PUBLIC KEY"),
+            (
+                SecretEncoding::Pem,
+                "-----BEGIN EC PRIVATE KEY-----",
+                "private key",
+            ),
         ] {
             let advice = encoding.decode(text).unwrap_err();
             assert!(advice.contains(word), "{advice}");

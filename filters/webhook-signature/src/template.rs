@@ -1,22 +1,25 @@
 //! What is signed, as a template: `{timestamp}.{body}`.
 //!
-//! A payload is cut at the body: what stands before it is known from the headers, so a MAC is fed that
-//! first and then the body as it arrives; nothing is kept.
+//! A payload is cut where it first depends on the body: what stands before is known from the headers, so a MAC is fed
+//! that first and then the body as it arrives; nothing is kept. Only a form, or a body that comes after something that
+//! depends on it, has to be kept until its end.
 
+use crate::encoding::Encoding;
+use crate::place::Wanted;
 use tollgate_core::headers::{HeaderName, Headers};
 
 /// A compiled template.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Payload {
-    /// Before anything that depends on the body.
+    /// Known from the headers.
     pub(crate) head: Vec<Part>,
-    /// Whether the body itself comes next.
-    pub(crate) body: bool,
-    /// After the body. Between two elements stands the body's SHA-256; the first of them may be empty.
-    pub(crate) tail: Vec<Vec<Part>>,
+    /// Whether the body itself comes next, and is fed as it arrives.
+    pub(crate) streams: bool,
+    /// Known, in full, after the body.
+    pub(crate) tail: Vec<Part>,
 }
 
-/// A piece of a payload that is known from the headers.
+/// A piece of a payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     /// Fixed bytes.
@@ -33,9 +36,17 @@ pub(crate) enum Part {
     Url,
     /// The value of a header.
     Header(HeaderName),
+    /// The body.
+    Body,
+    /// Its SHA-256.
+    BodyDigest(Encoding),
+    /// The fields of a form, see [`crate::form::Form::sorted`]; nothing for other bodies.
+    SortedForm,
+    /// A value in the body.
+    Value(usize),
 }
 
-/// Values for the placeholders.
+/// Values for the placeholders that are known from the headers.
 pub(crate) struct Values<'a> {
     pub(crate) timestamp: &'a [u8],
     pub(crate) id: &'a [u8],
@@ -50,79 +61,99 @@ enum Token<'a> {
     Placeholder(&'a str),
 }
 
-impl Payload {
-    /// Reads a template. `{{` and `}}` stand for single braces.
-    ///
-    /// # Errors
-    /// A message that names the problem, not the template.
-    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
-        let mut payload = Self {
-            tail: vec![Vec::new()],
-            ..Self::default()
-        };
-        let mut digest = false;
-        for token in tokens(text)? {
-            let part = match token {
+/// Reads a template. `{{` and `}}` stand for single braces.
+///
+/// # Errors
+/// A message that names the problem, not the template.
+pub(crate) fn parse(text: &str, wanted: &mut Wanted) -> Result<Vec<Part>, &'static str> {
+    tokens(text)?
+        .into_iter()
+        .map(|token| {
+            Ok(match token {
                 Token::Text(text) => Part::Literal(text.as_bytes().to_vec()),
                 Token::Placeholder("timestamp") => Part::Timestamp,
                 Token::Placeholder("id") => Part::Id,
                 Token::Placeholder("method") => Part::Method,
                 Token::Placeholder("path") => Part::Path,
                 Token::Placeholder("url") => Part::Url,
-                Token::Placeholder("body") => {
-                    if payload.body {
-                        return Err("has {body} twice: the body is hashed as it arrives, once");
-                    }
-                    if digest {
-                        return Err(
-                            "has {body_sha256} before {body}: it is known only after the body",
-                        );
-                    }
-                    payload.body = true;
-                    continue;
-                }
-                Token::Placeholder("body_sha256") => {
-                    digest = true;
-                    payload.tail.push(Vec::new());
-                    continue;
-                }
-                Token::Placeholder(other) => Part::Header(
-                    other
-                        .strip_prefix("header:")
-                        .and_then(HeaderName::parse)
-                        .filter(|n| !n.is_pseudo())
-                        .ok_or(UNKNOWN)?,
-                ),
-            };
-            if payload.body || digest {
-                if let Some(last) = payload.tail.last_mut() {
-                    last.push(part);
-                }
-            } else {
-                payload.head.push(part);
-            }
-        }
-        Ok(payload)
-    }
+                Token::Placeholder("body") => Part::Body,
+                Token::Placeholder("body_sha256") => Part::BodyDigest(Encoding::Hex),
+                Token::Placeholder("body_sha256:base64") => Part::BodyDigest(Encoding::Base64),
+                Token::Placeholder("sorted_form") => Part::SortedForm,
+                Token::Placeholder(other) => named(other, wanted).ok_or(UNKNOWN)?,
+            })
+        })
+        .collect()
+}
 
-    /// Whether the body, or its digest, is part of what is signed.
-    pub(crate) fn covers_body(&self) -> bool {
-        self.body || self.needs_digest()
-    }
-
-    /// Whether the body's SHA-256 is part of what is signed.
-    pub(crate) fn needs_digest(&self) -> bool {
-        self.tail.len() > 1
-    }
-
-    /// All parts but the body.
-    pub(crate) fn parts(&self) -> impl Iterator<Item = &Part> {
-        self.head.iter().chain(self.tail.iter().flatten())
+fn named(placeholder: &str, wanted: &mut Wanted) -> Option<Part> {
+    let (kind, name) = placeholder.split_once(':')?;
+    match kind {
+        "header" => HeaderName::parse(name)
+            .filter(|n| !n.is_pseudo())
+            .map(Part::Header),
+        "json" => wanted.json(name).map(Part::Value),
+        "form" => wanted.form(name).map(Part::Value),
+        _ => None,
     }
 }
 
-const UNKNOWN: &str = "has an unknown placeholder; known: {timestamp} {body} {id} {method} {path} {url} \
-                       {header:NAME} {body_sha256}; write {{ and }} for braces";
+impl Payload {
+    /// Cuts the parts where they first depend on the body. `timestamp_late` and `id_late`: those two do.
+    pub(crate) fn new(parts: Vec<Part>, timestamp_late: bool, id_late: bool) -> Self {
+        let is_late = |part: &Part| match part {
+            Part::Body | Part::BodyDigest(_) | Part::SortedForm | Part::Value(_) => true,
+            Part::Timestamp => timestamp_late,
+            Part::Id => id_late,
+            _ => false,
+        };
+        let mut head = parts;
+        let cut = head.iter().position(is_late).unwrap_or(head.len());
+        let mut tail = head.split_off(cut);
+        let streams = tail.first() == Some(&Part::Body);
+        if streams {
+            tail.remove(0);
+        }
+        Self {
+            head,
+            streams,
+            tail,
+        }
+    }
+
+    /// Whether the payload has this part.
+    pub(crate) fn has(&self, part: &Part) -> bool {
+        (self.streams && *part == Part::Body) || self.parts().any(|p| p == part)
+    }
+
+    /// Whether the payload's digest of the body is needed.
+    pub(crate) fn has_digest(&self) -> bool {
+        self.parts().any(|p| matches!(p, Part::BodyDigest(_)))
+    }
+
+    /// Whether every byte of the body, or every field of a form, is part of what is signed.
+    pub(crate) fn covers_body(&self) -> bool {
+        self.streams
+            || self
+                .parts()
+                .any(|p| matches!(p, Part::Body | Part::BodyDigest(_) | Part::SortedForm))
+    }
+
+    /// Whether the body has to be kept until its end.
+    pub(crate) fn keeps_body(&self) -> bool {
+        let kept = |p: &Part| matches!(p, Part::Body | Part::SortedForm);
+        self.tail.iter().any(kept)
+    }
+
+    /// All parts but a body that is fed as it arrives.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &Part> {
+        self.head.iter().chain(&self.tail)
+    }
+}
+
+const UNKNOWN: &str = "has an unknown placeholder; known: {timestamp} {body} {id} {method} {path} {url} {sorted_form} \
+                       {header:NAME} {body_sha256} {body_sha256:base64} {json:/POINTER} {form:NAME}; write {{ and }} \
+                       for braces";
 
 fn tokens(text: &str) -> Result<Vec<Token<'_>>, &'static str> {
     let mut tokens = Vec::new();
@@ -154,17 +185,26 @@ fn tokens(text: &str) -> Result<Vec<Token<'_>>, &'static str> {
 }
 
 impl Part {
-    /// The bytes it stands for. `None`: a header that is missing or was sent more than once.
-    pub(crate) fn bytes<'a>(&'a self, values: &Values<'a>) -> Option<&'a [u8]> {
-        Some(match self {
+    /// The bytes it stands for, if the headers say so.
+    ///
+    /// # Errors
+    /// A header that is missing or was sent more than once.
+    pub(crate) fn bytes<'a>(&'a self, values: &Values<'a>) -> Result<Option<&'a [u8]>, &'a Self> {
+        Ok(Some(match self {
             Self::Literal(text) => text,
             Self::Timestamp => values.timestamp,
             Self::Id => values.id,
             Self::Method => values.method,
             Self::Path => values.path,
             Self::Url => values.url,
-            Self::Header(name) => values.headers.sole(name.as_str()).ok().flatten()?,
-        })
+            Self::Header(name) => match values.headers.sole(name.as_str()) {
+                Ok(Some(value)) => value,
+                _ => return Err(self),
+            },
+            Self::Body | Self::BodyDigest(_) | Self::SortedForm | Self::Value(_) => {
+                return Ok(None);
+            }
+        }))
     }
 }
 
@@ -173,9 +213,17 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The payload with the body `BODY` and the digest `SHA`.
+    fn compiled(template: &str) -> Result<Payload, &'static str> {
+        Ok(Payload::new(
+            parse(template, &mut Wanted::default())?,
+            false,
+            false,
+        ))
+    }
+
+    /// The payload with its parts filled in; `|` stands where the body's end must be waited for.
     fn fill(template: &str) -> Result<String, &'static str> {
-        let payload = Payload::parse(template)?;
+        let payload = compiled(template)?;
         let headers = Headers::from_pairs([("x-a", "A")]);
         let values = Values {
             timestamp: b"T",
@@ -186,41 +234,64 @@ mod tests {
             headers: &headers,
         };
         let mut out = Vec::new();
-        let mut add = |parts: &[Part]| {
-            for part in parts {
-                out.extend_from_slice(part.bytes(&values).unwrap());
-            }
+        let show = |part: &Part, out: &mut Vec<u8>| {
+            out.extend_from_slice(match part {
+                Part::Body => b"BODY",
+                Part::BodyDigest(Encoding::Hex) => b"SHA",
+                Part::BodyDigest(_) => b"SHA64",
+                Part::SortedForm => b"FORM",
+                Part::Value(0) => b"VALUE",
+                Part::Value(_) => b"VALUE2",
+                known => known.bytes(&values).unwrap().unwrap(),
+            });
         };
-        add(&payload.head);
-        if payload.body {
-            add(&[Part::Literal(b"BODY".to_vec())]);
+        payload.head.iter().for_each(|p| show(p, &mut out));
+        if payload.streams {
+            out.extend_from_slice(b"BODY");
         }
-        for (i, parts) in payload.tail.iter().enumerate() {
-            if i > 0 {
-                add(&[Part::Literal(b"SHA".to_vec())]);
-            }
-            add(parts);
-        }
+        out.push(b'|');
+        payload.tail.iter().for_each(|p| show(p, &mut out));
         Ok(String::from_utf8(out).unwrap())
     }
 
     #[test]
     fn fills_in_every_placeholder_in_place() {
-        assert_eq!(fill("v0:{timestamp}:{body}").as_deref(), Ok("v0:T:BODY"));
-        assert_eq!(
-            fill("{method}{url}{body}{timestamp}").as_deref(),
-            Ok("POSThttps://u/p?qBODYT")
-        );
-        assert_eq!(
-            fill("{id}.{path}.{body_sha256}").as_deref(),
-            Ok("I./p?q.SHA")
-        );
-        assert_eq!(
-            fill("{body}-{body_sha256}-{id}").as_deref(),
-            Ok("BODY-SHA-I")
-        );
-        assert_eq!(fill("{body_sha256}{body_sha256}").as_deref(), Ok("SHASHA"));
-        assert_eq!(fill("{header:X-A}\n{{{body}}}").as_deref(), Ok("A\n{BODY}"));
+        for (template, expected) in [
+            ("v0:{timestamp}:{body}", "v0:T:BODY|"),
+            ("{method}{url}{body}{timestamp}", "POSThttps://u/p?qBODY|T"),
+            ("{id}.{path}.{body_sha256}", "I./p?q.|SHA"),
+            ("{body}-{body_sha256}-{id}", "BODY|-SHA-I"),
+            ("{body_sha256}{body_sha256:base64}", "|SHASHA64"),
+            ("{header:X-A}\n{{{body}}}", "A\n{BODY|}"),
+            ("{url}{sorted_form}", "https://u/p?q|FORM"),
+            ("{id}{json:/a}{json:/b}{json:/a}", "I|VALUEVALUE2VALUE"),
+            ("{form:a}.{form:b}", "|VALUE.VALUE2"),
+            ("{json:/a}.{body}", "|VALUE.BODY"),
+            ("{body}{body}", "BODY|BODY"),
+        ] {
+            assert_eq!(fill(template).as_deref(), Ok(expected), "{template}");
+        }
+    }
+
+    #[test]
+    fn the_body_is_kept_only_where_it_must() {
+        let kept = |template| compiled(template).unwrap().keeps_body();
+        for streamed in [
+            "{timestamp}{body}{url}",
+            "{body_sha256}",
+            "{json:/a}",
+            "{form:a}",
+        ] {
+            assert!(!kept(streamed), "{streamed}");
+        }
+        for keeps in [
+            "{json:/a}{body}",
+            "{body}{body}",
+            "{body_sha256}{body}",
+            "{sorted_form}",
+        ] {
+            assert!(kept(keeps), "{keeps}");
+        }
     }
 
     #[test]
@@ -232,29 +303,32 @@ mod tests {
             "{header:}",
             "{header::path}",
             "{header:a b}",
+            "{json:a}",
+            "{json:}",
+            "{json}",
+            "{form:}",
+            "{url:hubspot}",
             "{body",
             "body}",
             "{{body}",
-            "{body}{body}",
-            "{body_sha256}{body}",
             "{timestamp}{",
             "}",
         ] {
-            assert!(Payload::parse(bad).is_err(), "{bad:?}");
+            assert!(compiled(bad).is_err(), "{bad:?}");
         }
     }
 
     proptest! {
         #[test]
-        fn any_template_is_read_or_refused(text in "[{}a-z_:]{0,30}") {
-            if let Ok(payload) = Payload::parse(&text) {
-                prop_assert_eq!(payload.needs_digest(), text.contains("{body_sha256}"));
+        fn any_template_is_read_or_refused(text in "[{}a-z_:/]{0,30}") {
+            if let Ok(payload) = compiled(&text) {
+                prop_assert_eq!(payload.has_digest(), text.contains("{body_sha256"));
             }
         }
 
         #[test]
-        fn plain_text_is_itself(text in "[^{}]{0,40}") {
-            prop_assert_eq!(fill(&text), Ok(text));
+        fn plain_text_is_itself(text in "[^{}|]{0,40}") {
+            prop_assert_eq!(fill(&text), Ok(text + "|"));
         }
     }
 }

@@ -1,17 +1,8 @@
 //! When a request was signed: reading the sender's timestamp and holding it against the clock.
 
-use tollgate_core::headers::HeaderName;
+use crate::place::Place;
 use tollgate_core::time::SECOND;
 use tollgate_core::{Duration, UnixNanos};
-
-/// Where the timestamp is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
-    /// In a header of its own.
-    Header(HeaderName),
-    /// An item of the signature header, by its key.
-    Field(Vec<u8>),
-}
 
 /// How it is written. Never guessed by the number of digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +28,7 @@ pub(crate) const FORMATS: &[(&str, Format)] = &[
 /// A timestamp that is part of what is signed.
 #[derive(Clone, Debug)]
 pub(crate) struct Timestamp {
-    pub(crate) source: Source,
+    pub(crate) source: Place,
     pub(crate) format: Format,
     /// How old it may be.
     pub(crate) tolerance: Duration,
@@ -162,7 +153,7 @@ mod tests {
 
     fn within(seconds: u64, future: u64) -> Timestamp {
         Timestamp {
-            source: Source::Field(b"t".to_vec()),
+            source: Place::Field(b"t".to_vec()),
             format: Format::Unix,
             tolerance: Duration::from_secs(seconds),
             future: Duration::from_secs(future),

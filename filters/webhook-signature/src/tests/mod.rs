@@ -2,6 +2,7 @@
 
 mod config;
 mod properties;
+mod replay;
 mod scheme;
 mod verdict;
 

@@ -1,7 +1,7 @@
 //! Whatever is signed passes; nothing else does.
 
 use super::*;
-use crate::{mac, template};
+use crate::template;
 use proptest::prelude::*;
 
 proptest! {
@@ -12,7 +12,7 @@ proptest! {
     fn what_is_signed_passes(body in proptest::collection::vec(any::<u8>(), 1..300), secret in "[a-f0-9]{32,64}") {
         let presets = Presets::load();
         for name in presets.names() {
-            let Some(scheme) = presets.get(&name).filter(|s| s.algorithm != mac::Algorithm::Ed25519) else {
+            let Some(scheme) = presets.get(&name).filter(|s| !s.algorithm.has_public_key() && s.body_values.is_empty() && s.body_digest_query.is_none()) else {
                 continue;
             };
             let url = if scheme.signs(&template::Part::Url) { r#", "public_url": "https://hooks.example.com""# } else { "" };

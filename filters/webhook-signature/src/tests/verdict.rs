@@ -11,8 +11,8 @@ fn a_right_signature_passes_and_is_named() {
     assert_eq!(
         exchange.facts.take_published(),
         [
-            ("tollgate.webhook", b"verified".to_vec()),
-            ("tollgate.webhook_secret", b"a".to_vec())
+            ("tollgate.webhook_secret", b"a".to_vec()),
+            ("tollgate.webhook", b"verified".to_vec())
         ]
     );
     assert_eq!(b.reasons("x-signature", "verified"), 1);

@@ -4,6 +4,7 @@ mod configs;
 mod hostile;
 mod modules;
 mod reload;
+mod vectors;
 
 use tollgate_scenario::{Engine, EngineKind, Scenario, run as run_scenario};
 
@@ -11,7 +12,7 @@ use crate::engine::{EnvoyEngine, Setting};
 use crate::{Options, Tally};
 
 /// Their names.
-pub(crate) const ALL: [&str; 4] = ["scenarios", "hostile", "reload", "configs"];
+pub(crate) const ALL: [&str; 5] = ["scenarios", "vectors", "hostile", "reload", "configs"];
 
 /// Runs those that the options name with one Envoy binary.
 pub(crate) fn run(setting: &Setting, options: &Options, scenarios: &[Scenario], tally: &Tally) {
@@ -22,6 +23,9 @@ pub(crate) fn run(setting: &Setting, options: &Options, scenarios: &[Scenario], 
             Ok(mut engine) => table(&mut engine, scenarios, tally),
             Err(problem) => tally.note("start", &label, Err(vec![problem])),
         }
+    }
+    if wanted("vectors") {
+        vectors::run(setting, options, tally);
     }
     if wanted("hostile") {
         hostile::run(setting, options, tally);
