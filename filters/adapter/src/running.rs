@@ -13,7 +13,7 @@ use tollgate_gateway::Gateway;
 
 /// Often enough for the promises "within a second"; rare enough to cost nothing.
 const TICK_MS: u32 = 250;
-/// While a request waits to be woken: its deadline may be near.
+/// While a request waits to be woken (its deadline may be near), and while a policy has work left.
 const WAITING_TICK_MS: u32 = 10;
 /// A background call was queued by an exchange: the root shall send it, as soon as there can be a tick.
 const SEND_TICK_MS: u32 = 1;
@@ -65,7 +65,7 @@ impl Running {
 
     /// How often it wants ticks from now on.
     pub(crate) fn wanted_period(&self) -> u32 {
-        if self.sleepers.borrow().is_empty() {
+        if self.sleepers.borrow().is_empty() && !self.gateway.chain.is_busy() {
             TICK_MS
         } else {
             WAITING_TICK_MS
@@ -106,6 +106,9 @@ impl Running {
         self.send();
         self.wake(root_id);
         self.send();
+        if self.gateway.chain.is_busy() {
+            self.tick_within(WAITING_TICK_MS);
+        }
         self.proxy.outside.set(false);
     }
 

@@ -199,6 +199,10 @@ impl<A: Policy, B: Policy> Policy for Then<A, B> {
         self.1.on_tick(world);
     }
 
+    fn is_busy(&self) -> bool {
+        self.0.is_busy() || self.1.is_busy()
+    }
+
     fn on_background_reply(&self, world: &dyn World, id: CallId, reply: &dyn CallReply) {
         self.0.on_background_reply(world, id, reply);
         self.1.on_background_reply(world, id, reply);

@@ -108,8 +108,14 @@ pub trait Policy {
     fn on_log(&self, _stream: &mut Self::Stream, _exchange: &mut Exchange, _world: &dyn World) {}
 
     /// Called in every worker, and in the main thread, which never sees a request: every 250 ms, and
-    /// every 10 ms while a request is held by `HoldForWake`.
+    /// every 10 ms while a request is held by `HoldForWake` or the chain [is busy](Policy::is_busy).
     fn on_tick(&self, _world: &dyn World) {}
+
+    /// Whether work is left for ticks, because it was cut into slices that block no request: they then come
+    /// every 10 ms. Asked after every tick, after every background reply, and at the start.
+    fn is_busy(&self) -> bool {
+        false
+    }
 
     /// The reply to a call sent with `World::call_in_background`, by whichever policy of the chain: one
     /// that does not know the id leaves it alone.
@@ -236,6 +242,10 @@ impl<P: Policy> Policy for Option<P> {
         if let Some(policy) = self {
             policy.on_tick(world);
         }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.as_ref().is_some_and(Policy::is_busy)
     }
 
     fn on_background_reply(&self, world: &dyn World, id: CallId, reply: &dyn CallReply) {

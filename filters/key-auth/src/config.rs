@@ -3,7 +3,9 @@
 use crate::consumers::{Consumers, KeyRules};
 use crate::forward::Forwarding;
 use crate::meters::HolderMeters;
-use crate::policy::KeyAuth;
+use crate::policy::{KeyAuth, RemoteKeys};
+use crate::remote::Remote;
+use crate::rotation::Rotation;
 use crate::rules::{Defaults, Rule};
 use crate::source::{Source, Sources};
 use std::rc::Rc;
@@ -46,9 +48,16 @@ pub fn compile(section: Section<'_>, cx: &mut Compile<'_>) -> Option<KeyAuth> {
         forwarding: &forwarding,
         max_key_bytes,
         prefix: defaults.prefix.as_deref(),
+        remote: section.optional("remote_keys").is_some(),
     };
-    let consumers = Consumers::compile(&section, &key_rules, cx);
-    Forwarding::check_metadata(&section, &consumers.metadata);
+    let mut consumers = Consumers::compile(&section, &key_rules, cx);
+    if !consumers.remote {
+        Forwarding::check_metadata(&section, &consumers.metadata);
+    }
+    let remote = section
+        .optional("remote_keys")
+        .and_then(Value::section)
+        .and_then(|remote| Remote::compile(remote, cx));
     let mut names = Vec::new();
     let mut rules = Vec::new();
     for value in section.items("rules") {
@@ -62,23 +71,35 @@ pub fn compile(section: Section<'_>, cx: &mut Compile<'_>) -> Option<KeyAuth> {
     if let Some(place) = section.optional("key_sources") {
         check_sources(&defaults.sources, defaults.hide, &forwarding, &place);
     }
-    let meters = HolderMeters::compile(&section, &consumers, cx.metrics);
+    let meters = HolderMeters::compile(&section, &consumers, consumers.remote, cx.metrics);
     let warn_expiry = section
         .optional("warn_expiry")
         .and_then(|v| v.duration())
         .unwrap_or(WARN_EXPIRY);
+    let rotation = Rotation::new(
+        &consumers.table,
+        warn_expiry,
+        meters.by_key,
+        consumers.remote,
+        cx.metrics,
+    );
     let run_on_preflight = flag(&section, "run_on_preflight", false);
     let report = section.report();
     section.finish();
     report.is_ok().then_some(KeyAuth {
         rules,
         fallback,
-        table: consumers.table,
+        table: std::mem::take(&mut consumers.table),
+        remote: remote.map(|remote| RemoteKeys {
+            remote,
+            places: consumers.places,
+            holders: consumers.holders,
+        }),
         forwarding,
         meters,
+        rotation,
         max_key_bytes,
         run_on_preflight,
-        warn_expiry,
     })
 }
 

@@ -3,6 +3,7 @@
 use crate::digest::Digest;
 use crate::forward::Forwarding;
 use crate::table::{Key, KeyTable};
+use hashbrown::{HashMap, HashSet};
 use std::rc::Rc;
 use tollgate_core::Consumer;
 use tollgate_core::config::{Compile, Section, Value};
@@ -15,11 +16,18 @@ const SHORT_KEY: usize = 16;
 /// All consumers of a configuration.
 #[derive(Default)]
 pub(crate) struct Consumers {
+    /// In the order of the configuration.
     pub(crate) ids: Vec<Rc<str>>,
+    /// Their places there.
+    pub(crate) places: HashMap<Rc<str>, usize>,
+    /// What is written about them; kept only for keys from elsewhere.
+    pub(crate) holders: Vec<Holder>,
     pub(crate) groups: Vec<Rc<str>>,
     pub(crate) scopes: Vec<Rc<str>>,
     pub(crate) metadata: Vec<String>,
     pub(crate) table: KeyTable,
+    /// There are others in a remote key set, which nobody knows yet.
+    pub(crate) remote: bool,
 }
 
 /// What is known about the holder of a key.
@@ -36,32 +44,44 @@ pub(crate) struct KeyRules<'a> {
     pub(crate) forwarding: &'a Forwarding,
     pub(crate) max_key_bytes: usize,
     pub(crate) prefix: Option<&'a str>,
+    /// There is a remote key set, too.
+    pub(crate) remote: bool,
 }
 
-struct Holder {
-    id: Rc<str>,
-    groups: Rc<[Rc<str>]>,
-    scopes: Rc<[Rc<str>]>,
-    metadata: Vec<(String, Rc<[u8]>)>,
+/// A consumer as it is written.
+pub(crate) struct Holder {
+    pub(crate) id: Rc<str>,
+    pub(crate) groups: Rc<[Rc<str>]>,
+    pub(crate) scopes: Rc<[Rc<str>]>,
+    pub(crate) metadata: Vec<(String, Rc<[u8]>)>,
 }
 
 impl Consumers {
     /// Reads the list `consumers`.
     pub(crate) fn compile(top: &Section<'_>, rules: &KeyRules<'_>, cx: &Compile<'_>) -> Self {
-        let mut all = Self::default();
-        let Some(list) = top.required("consumers") else {
+        let mut all = Self {
+            remote: rules.remote,
+            ..Self::default()
+        };
+        let list = if rules.remote {
+            top.optional("consumers")
+        } else {
+            top.required("consumers")
+        };
+        let Some(list) = list else {
             return all;
         };
         let place = list.clone();
         for value in list.list().unwrap_or_default() {
             all.consumer(value, rules, cx);
         }
-        if all.table.is_empty() && top.report().is_ok() {
+        if !rules.remote && all.table.is_empty() && top.report().is_ok() {
             place.warn("there is no key: every request that needs one is refused");
         }
         if all.table.len() > MANY_KEYS {
             place.warn(format!(
-                "has more than {MANY_KEYS} keys: a configuration of this size is slow to push and to read"
+                "has more than {MANY_KEYS} keys: a configuration of this size is slow to push and to read; \
+                 remote_keys takes a hundred thousand"
             ));
         }
         all
@@ -74,7 +94,7 @@ impl Consumers {
         let id_at = section.required("id");
         let id = id_at.as_ref().and_then(Value::identifier);
         if let (Some(at), Some(id)) = (&id_at, &id)
-            && self.ids.contains(id)
+            && self.places.contains_key(id)
         {
             at.error(format!("the consumer {id} is there already"));
         }
@@ -93,22 +113,26 @@ impl Consumers {
             }
         }
         let keys = section.items("keys");
-        if keys.is_empty() {
+        if keys.is_empty() && !rules.remote {
             section.warn("has no keys: nobody can be this consumer");
         }
-        let mut key_ids: Vec<Rc<str>> = Vec::new();
+        let mut key_ids: HashSet<Rc<str>> = HashSet::new();
         for key in keys {
             self.key(key, &holder, &mut key_ids, rules, cx);
         }
         section.finish();
-        self.ids.push(holder.id);
+        self.places.insert(holder.id.clone(), self.ids.len());
+        self.ids.push(holder.id.clone());
+        if rules.remote {
+            self.holders.push(holder);
+        }
     }
 
     fn key(
         &mut self,
         value: Value<'_>,
         holder: &Holder,
-        key_ids: &mut Vec<Rc<str>>,
+        key_ids: &mut HashSet<Rc<str>>,
         rules: &KeyRules<'_>,
         cx: &Compile<'_>,
     ) {
@@ -117,11 +141,10 @@ impl Consumers {
         };
         let id_at = section.required("id");
         let id = id_at.as_ref().and_then(Value::identifier);
-        if let (Some(at), Some(id)) = (&id_at, &id) {
-            if key_ids.contains(id) {
-                at.error(format!("{} has a key {id} already", holder.id));
-            }
-            key_ids.push(id.clone());
+        if let (Some(at), Some(id)) = (&id_at, &id)
+            && !key_ids.insert(id.clone())
+        {
+            at.error(format!("{} has a key {id} already", holder.id));
         }
         let digest = digest(&section, rules, cx);
         let not_before = section.optional("not_before").and_then(|v| v.instant());
@@ -147,7 +170,7 @@ impl Consumers {
         };
         let key = Key {
             digest,
-            consumer: self.ids.len(),
+            consumer: Some(self.ids.len()),
             headers: rules.forwarding.headers(&described),
             identity: Consumer {
                 id: holder.id.clone(),
@@ -169,7 +192,7 @@ impl Consumers {
             value.error(format!(
                 "{} is the same key as {}",
                 names(&key),
-                other.map(names).unwrap_or_default()
+                other.map(|key| names(key)).unwrap_or_default()
             ));
         }
     }
@@ -193,10 +216,8 @@ fn written(value: &Value<'_>) -> Option<Digest> {
         "must be the SHA-256 of the key, never the key: 64 hex digits, or base64 of 32 bytes; \
          `printf %s \"$KEY\" | sha256sum` computes it",
     )?;
-    // What a shell hands to sha256sum when the variable is not set.
-    let of_nothing = digest.is(&Digest::of(b"")) || digest.is(&Digest::of(b"\n"));
     value.accept(
-        (!of_nothing).then_some(digest),
+        (!digest.is_of_nothing()).then_some(digest),
         "is the digest of an empty key",
     )
 }

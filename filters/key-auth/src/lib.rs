@@ -9,11 +9,12 @@
 //! | `consumers` | consumers and their keys, as written |
 //! | `rules` | which requests need a key, and whose |
 //! | `source`, `query`, `cookie` | where a credential may stand: find it, take it out |
-//! | `digest`, `table` | SHA-256 of a key, and the search for it |
+//! | `digest`, `index`, `table` | SHA-256 of a key, and the search for it |
+//! | `remote` | a key set from somewhere else |
 //! | `forward` | headers that name the consumer to the upstream |
 //! | `reason`, `reply` | the closed set of outcomes, and what the client is told |
 //! | `meters` | counters |
-//! | `expiry` | keys that expire soon: a log line, a gauge |
+//! | `rotation` | keys that expire soon, and old ones that are still in use: log lines, metrics |
 #![forbid(unsafe_code)]
 
 // As WebAssembly, `#[test]` means wasm_bindgen_test: see tests/wasm-test.
@@ -25,13 +26,15 @@ mod config;
 mod consumers;
 mod cookie;
 mod digest;
-mod expiry;
 mod forward;
+mod index;
 mod meters;
 mod policy;
 mod query;
 mod reason;
+mod remote;
 mod reply;
+mod rotation;
 mod rules;
 mod source;
 mod table;

@@ -44,17 +44,21 @@ impl RuleMeters {
 #[derive(Default)]
 pub(crate) struct HolderMeters {
     consumers: Vec<Vec<(Reason, MetricId)>>,
-    keys: Vec<KeyMeters>,
-}
-
-struct KeyMeters {
-    used: MetricId,
-    expires: MetricId,
+    /// All consumers together that are in the remote key set only.
+    others: Vec<(Reason, MetricId)>,
+    keys: Vec<MetricId>,
+    /// Whether metrics by key were asked for.
+    pub(crate) by_key: bool,
 }
 
 impl HolderMeters {
     /// Reads `metrics: {consumer: true, key: true}`.
-    pub(crate) fn compile(top: &Section<'_>, all: &Consumers, metrics: &mut Metrics) -> Self {
+    pub(crate) fn compile(
+        top: &Section<'_>,
+        all: &Consumers,
+        remote: bool,
+        metrics: &mut Metrics,
+    ) -> Self {
         let Some(section) = top.optional("metrics").and_then(Value::section) else {
             return Self::default();
         };
@@ -64,49 +68,50 @@ impl HolderMeters {
         };
         let (by_consumer, by_key) = (asked("consumer"), asked("key"));
         section.finish();
-        let mut meters = Self::default();
+        let mut meters = Self {
+            by_key,
+            ..Self::default()
+        };
+        let mut decisions = |id: &str| {
+            let register = |reason: &Reason| {
+                let labels = [
+                    ("policy", "key_auth"),
+                    ("consumer", id),
+                    ("reason", reason.label()),
+                ];
+                let metric = metrics.counter("tollgate_consumer_decisions_total", &labels);
+                (*reason, metric)
+            };
+            Reason::OF_CONSUMER.iter().map(register).collect()
+        };
         if by_consumer {
-            for id in &all.ids {
-                let register = |reason: &Reason| {
-                    let labels = [
-                        ("policy", "key_auth"),
-                        ("consumer", &**id),
-                        ("reason", reason.label()),
-                    ];
-                    let metric = metrics.counter("tollgate_consumer_decisions_total", &labels);
-                    (*reason, metric)
-                };
-                let counters = Reason::OF_CONSUMER.iter().map(register).collect();
-                meters.consumers.push(counters);
+            meters.consumers = all.ids.iter().map(|id| decisions(id)).collect();
+            if remote {
+                meters.others = decisions("remote");
             }
         }
         if by_key {
             for key in all.table.iter() {
                 let key_id = key.identity.key_id.as_deref().unwrap_or_default();
                 let labels = [("consumer", &*key.identity.id), ("key", key_id)];
-                meters.keys.push(KeyMeters {
-                    used: metrics.counter("tollgate_key_uses_total", &labels),
-                    expires: metrics.gauge("tollgate_key_expires_at_seconds", &labels),
-                });
+                let uses = metrics.counter("tollgate_key_uses_total", &labels);
+                meters.keys.push(uses);
             }
         }
         meters
     }
 
-    /// Counts a request that came with a true key, good or not.
-    pub(crate) fn count(&self, at: usize, key: &Key, reason: Reason, world: &dyn World) {
-        if let Some(counters) = self.consumers.get(key.consumer) {
+    /// Counts a request that came with a true key, good or not; `at` is its place in the table, if it is there.
+    pub(crate) fn count(&self, at: Option<usize>, key: &Key, reason: Reason, world: &dyn World) {
+        let counters = match key.consumer {
+            Some(consumer) => self.consumers.get(consumer),
+            None => Some(&self.others),
+        };
+        if let Some(counters) = counters {
             count(counters, reason, world);
         }
-        if let Some(meters) = self.keys.get(at) {
-            world.count(meters.used, 1);
-        }
-    }
-
-    /// Shows when a key expires, as `time()` in PromQL counts.
-    pub(crate) fn show_expiry(&self, at: usize, key: &Key, world: &dyn World) {
-        if let (Some(meters), Some(expires)) = (self.keys.get(at), key.expires_at) {
-            world.gauge(meters.expires, expires.secs());
+        if let Some(uses) = at.and_then(|at| self.keys.get(at)) {
+            world.count(*uses, 1);
         }
     }
 }

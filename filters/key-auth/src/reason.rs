@@ -29,6 +29,8 @@ pub(crate) enum Reason {
     Revoked,
     /// A good key that may not do this.
     Forbidden,
+    /// Not a key of the configuration, and the remote key set has not been loaded yet.
+    NotLoaded,
 }
 
 /// What the client is told about a refusal.
@@ -51,7 +53,7 @@ pub(crate) struct Refused {
 
 impl Reason {
     /// The reasons that a rule may give which checks keys.
-    pub(crate) const CHECKED: [Self; 11] = [
+    pub(crate) const CHECKED: [Self; 12] = [
         Self::Allowed,
         Self::Anonymous,
         Self::Preflight,
@@ -63,6 +65,7 @@ impl Reason {
         Self::NotYetValid,
         Self::Revoked,
         Self::Forbidden,
+        Self::NotLoaded,
     ];
 
     /// The reasons that say something about a known consumer.
@@ -89,6 +92,7 @@ impl Reason {
             Self::NotYetValid => "not_yet_valid",
             Self::Revoked => "revoked",
             Self::Forbidden => "forbidden",
+            Self::NotLoaded => "not_loaded",
         }
     }
 
@@ -167,6 +171,15 @@ impl Reason {
                 details: "tollgate_key_forbidden",
                 grpc: GrpcStatus::PERMISSION_DENIED,
                 bearer_error: Some("insufficient_scope"),
+            },
+            Self::NotLoaded => Refused {
+                status: 503,
+                problem: "key-set-unavailable",
+                title: "API keys cannot be checked yet",
+                detail: "The list of API keys has not been loaded yet. Try again.",
+                details: "tollgate_key_set_unavailable",
+                grpc: GrpcStatus::UNAVAILABLE,
+                bearer_error: None,
             },
         };
         Some(refused)

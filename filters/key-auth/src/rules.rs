@@ -105,7 +105,7 @@ impl Allow {
             ("groups", &allow.groups, &consumers.groups),
             ("scopes", &allow.scopes, &consumers.scopes),
         ] {
-            if !asked.is_empty() && !asked.iter().any(|a| known.contains(a)) {
+            if !consumers.remote && !asked.is_empty() && !asked.iter().any(|a| known.contains(a)) {
                 section.warn(format!(
                     "nobody passes: no consumer here is among its {what}"
                 ));

@@ -1,8 +1,7 @@
 //! All keys of a configuration, found by digest.
 
 use crate::digest::Digest;
-use hashbrown::{DefaultHashBuilder, HashTable};
-use std::hash::BuildHasher;
+use crate::index::Index;
 use std::rc::Rc;
 use tollgate_core::{Consumer, HeaderName, UnixNanos};
 
@@ -10,8 +9,8 @@ use tollgate_core::{Consumer, HeaderName, UnixNanos};
 pub struct Key {
     /// SHA-256 of the key.
     pub digest: Digest,
-    /// Whose key it is, in the order of the configuration.
-    pub consumer: usize,
+    /// Whose key it is, in the order of the configuration; `None`: a consumer of the remote key set only.
+    pub consumer: Option<usize>,
     /// The same, as other policies see it.
     pub identity: Consumer,
     /// What the key may do.
@@ -26,26 +25,26 @@ pub struct Key {
     pub headers: Vec<(HeaderName, Rc<[u8]>)>,
 }
 
-/// See the module. The hash covers all 32 bytes and the comparison takes constant time, so how long a search
-/// takes says nothing about how much of a digest was guessed.
+/// See the module.
 #[derive(Default)]
 pub struct KeyTable {
-    keys: Vec<Key>,
-    index: HashTable<usize>,
-    hasher: DefaultHashBuilder,
+    keys: Vec<Rc<Key>>,
+    /// The digests once more, one after the other, for the search.
+    digests: Vec<Digest>,
+    index: Index,
 }
 
 impl KeyTable {
-    /// The position of the key with this digest.
+    /// The position of the key with this digest. How long it takes says nothing about how close a wrong digest comes.
     #[must_use]
     pub fn find(&self, digest: &Digest) -> Option<usize> {
-        let is_it = |at: &usize| self.get(*at).is_some_and(|key| key.digest.is(digest));
-        self.index.find(self.hash(digest), is_it).copied()
+        let at = |at: u32| self.digests.get(usize::try_from(at).ok()?);
+        usize::try_from(self.index.find(digest, at)?).ok()
     }
 
     /// The key at a position.
     #[must_use]
-    pub fn get(&self, at: usize) -> Option<&Key> {
+    pub fn get(&self, at: usize) -> Option<&Rc<Key>> {
         self.keys.get(at)
     }
 
@@ -54,26 +53,22 @@ impl KeyTable {
     /// # Errors
     /// Hands the key back when its digest is there already.
     pub fn insert(&mut self, key: Key) -> Result<(), Box<Key>> {
+        let Ok(at) = u32::try_from(self.keys.len()) else {
+            return Err(Box::new(key));
+        };
         if self.find(&key.digest).is_some() {
             return Err(Box::new(key));
         }
-        let hash = self.hash(&key.digest);
-        let Self {
-            keys,
-            index,
-            hasher,
-        } = self;
-        index.insert_unique(hash, keys.len(), |at| {
-            keys.get(*at)
-                .map_or(0, |key| hasher.hash_one(key.digest.bytes()))
-        });
-        keys.push(key);
+        self.digests.push(key.digest);
+        let Self { index, digests, .. } = self;
+        index.insert(at, &key.digest, |at| digests.get(usize::try_from(at).ok()?));
+        self.keys.push(Rc::new(key));
         Ok(())
     }
 
     /// All keys, in the order of the configuration.
     pub fn iter(&self) -> impl Iterator<Item = &Key> {
-        self.keys.iter()
+        self.keys.iter().map(Rc::as_ref)
     }
 
     /// How many there are.
@@ -87,10 +82,6 @@ impl KeyTable {
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
-
-    fn hash(&self, digest: &Digest) -> u64 {
-        self.hasher.hash_one(digest.bytes())
-    }
 }
 
 #[cfg(test)]
@@ -100,7 +91,7 @@ mod tests {
     fn key(digest: Digest) -> Key {
         Key {
             digest,
-            consumer: 0,
+            consumer: None,
             identity: Consumer::default(),
             scopes: Rc::from([]),
             not_before: None,

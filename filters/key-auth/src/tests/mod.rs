@@ -7,6 +7,8 @@ mod credentials;
 mod forwarding;
 mod hostile;
 mod modes;
+mod remote;
+mod rotation;
 
 use crate::{KeyAuth, compile};
 use tollgate_core::config::{Compile, Report, parse};
@@ -128,7 +130,7 @@ impl Fixture {
         let reply = match step {
             Step::Forward => None,
             Step::Reply(reply) => Some(*reply),
-            Step::Hold => panic!("key auth never holds"),
+            Step::Hold => panic!("held without a remote key set"),
         };
         drive.log(&self.policy, &mut exchange, &self.world);
         Outcome {
