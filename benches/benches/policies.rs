@@ -10,7 +10,8 @@ use sha2::{Digest, Sha256};
 use std::hint::black_box;
 use tollgate_core::config::{self, Report};
 use tollgate_core::drive::{Drive, Step};
-use tollgate_core::testing::TestWorld;
+use tollgate_core::testing::{TestReply, TestWorld};
+use tollgate_core::world::Outcome;
 use tollgate_core::{Exchange, Headers, Metrics, Policy, UnixNanos};
 use tollgate_gateway::{Chain, Gateway};
 
@@ -110,27 +111,73 @@ fn chains(c: &mut Criterion) {
     group.finish();
 }
 
-fn keys(c: &mut Criterion) {
-    let mut group = c.benchmark_group("key_auth");
-    for count in [10_usize, 10_000] {
-        let mut consumers: Vec<String> = (1..count)
+/// The key of a consumer of the benchmark; number 0 is [`KEY`].
+fn key(i: usize) -> String {
+    match i {
+        0 => KEY.to_owned(),
+        _ => format!("key-{i}-of-many-consumers"),
+    }
+}
+
+/// Key auth with so many keys in its configuration, or in a remote set.
+fn key_auth(count: usize, remote: bool) -> (Gateway, TestWorld) {
+    let digest = |i| hex(&Sha256::digest(key(i)));
+    if !remote {
+        let consumers: Vec<String> = (0..count)
             .map(|i| {
-                let digest = hex(&Sha256::digest(format!("key-{i}-of-many-consumers")));
                 format!(
-                    r#"{{"id": "consumer-{i}", "keys": [{{"id": "k", "sha256": "{digest}"}}]}}"#
+                    r#"{{"id": "consumer-{i}", "keys": [{{"id": "k", "sha256": "{}"}}]}}"#,
+                    digest(i)
                 )
             })
             .collect();
-        let digest = hex(&Sha256::digest(KEY.as_bytes()));
-        consumers.push(format!(
-            r#"{{"id": "web-app", "keys": [{{"id": "k", "sha256": "{digest}"}}]}}"#
-        ));
-        let json = format!(r#"{{"consumers": [{}]}}"#, consumers.join(","));
-        let (gateway, world) = single("key-auth", &json);
-        let headers = request("/api/orders");
-        group.bench_function(format!("one of {count} keys"), |b| {
-            b.iter(|| exchange(&gateway, &world, &headers, b""));
-        });
+        return single(
+            "key-auth",
+            &format!(r#"{{"consumers": [{}]}}"#, consumers.join(",")),
+        );
+    }
+    let (gateway, world) = single(
+        "key-auth",
+        r#"{"remote_keys": {"cluster": "keys", "path": "/"}}"#,
+    );
+    let mut text = String::from("tollgate-keys 1\n");
+    for i in 0..count {
+        text.push_str(&format!("consumer-{i} k {} groups=gold\n", digest(i)));
+    }
+    gateway.chain.on_tick(&world);
+    let (id, _) = world.take_background().remove(0);
+    let reply = TestReply::new(Outcome::Http(200), text);
+    gateway.chain.on_background_reply(&world, id, &reply);
+    while gateway.chain.is_busy() {
+        gateway.chain.on_tick(&world);
+    }
+    (gateway, world)
+}
+
+/// Whole exchanges, each with another of 64 keys from all over the set.
+fn keys(c: &mut Criterion) {
+    let mut group = c.benchmark_group("key_auth");
+    for remote in [false, true] {
+        for count in [10_usize, 100_000] {
+            let (gateway, world) = key_auth(count, remote);
+            let requests: Vec<_> = (0..64)
+                .map(|i| {
+                    let mut headers = request("/api/orders");
+                    if let Some((_, value)) = headers.iter_mut().find(|(n, _)| *n == "x-api-key") {
+                        *value = key(i * 1543 % count);
+                    }
+                    headers
+                })
+                .collect();
+            let mut next = 0_usize;
+            let place = if remote { "remote" } else { "inline" };
+            group.bench_function(format!("{place}, {count} keys"), |b| {
+                b.iter(|| {
+                    next = (next + 1) % requests.len();
+                    exchange(&gateway, &world, &requests[next], b"");
+                });
+            });
+        }
     }
     group.finish();
 }

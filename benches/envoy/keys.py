@@ -139,10 +139,12 @@ class Envoy(cpu.Envoy):
     def wait_keys(self, count):
         """Until every worker answers for a key of the set: connections go to workers by chance."""
         name = next(n for n in self.ports if n != "admin")
-        while True:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
             answers = [status(self.ports[name], key(count - 1)) for _ in range(24)]
             if all(answer == 200 for answer in answers):
                 return time.monotonic()
+        self.fail("the set was not loaded within a minute")
 
 
 def status(port, with_key):

@@ -1,8 +1,9 @@
-//! `tollgate`, the command line: checks configurations with the code that the filters run.
+//! `tollgate`, the command line: checks configurations and makes keys with the code that the filters run.
 #![forbid(unsafe_code)]
 
 mod check;
 mod finding;
+mod keys;
 mod output;
 mod tree;
 mod yaml;
@@ -24,6 +25,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Check(Check),
+    Keys(keys::Keys),
 }
 
 /// Check configurations as the filter will, before a proxy sees them.
@@ -59,8 +61,12 @@ enum Format {
 }
 
 fn main() -> ExitCode {
-    let Verb::Check(args) = Cli::parse().verb;
-    match run(&args, &mut io::stdout().lock()) {
+    let mut out = io::stdout().lock();
+    let done = match Cli::parse().verb {
+        Verb::Check(args) => run(&args, &mut out),
+        Verb::Keys(args) => keys::run(&args, &mut io::stdin().lock(), &mut out),
+    };
+    match done {
         Ok(code) => ExitCode::from(code),
         // The reader of a pipe went away (`| head`): not worth a message.
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(2),

@@ -1,7 +1,9 @@
 //! SHA-256 of a key: the only form in which a key is kept.
 
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD_PAD_INDIFFERENT, URL_SAFE_PAD_INDIFFERENT};
+use base64::engine::general_purpose::{
+    STANDARD_NO_PAD, STANDARD_PAD_INDIFFERENT, URL_SAFE_PAD_INDIFFERENT,
+};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -57,7 +59,15 @@ impl Digest {
         words(self).ct_eq(&words(other)).into()
     }
 
-    pub(crate) const fn bytes(&self) -> &[u8; 32] {
+    /// Base64 without padding: the shortest form that [`Digest::parse`] reads.
+    #[must_use]
+    pub fn base64(&self) -> String {
+        STANDARD_NO_PAD.encode(self.0)
+    }
+
+    /// The 32 bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }
@@ -135,7 +145,8 @@ mod tests {
         fn a_digest_reads_back_from_hex_and_base64(bytes: [u8; 32]) {
             let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
             let base64 = base64::engine::general_purpose::STANDARD.encode(bytes);
-            for text in [hex, base64] {
+            let shortest = Digest::from_bytes(bytes).base64();
+            for text in [hex, base64, shortest] {
                 prop_assert!(Digest::parse(&text).is_some_and(|d| d.is(&Digest::from_bytes(bytes))));
             }
         }

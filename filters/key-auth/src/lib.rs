@@ -44,4 +44,5 @@ mod tests;
 pub use config::compile;
 pub use digest::Digest;
 pub use policy::{KeyAuth, Stream};
+pub use remote::KeySet;
 pub use table::{Key, KeyTable};

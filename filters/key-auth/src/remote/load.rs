@@ -167,7 +167,7 @@ impl Pass {
         {
             return Err(Fault::Pin);
         }
-        let header = self.header.unwrap_or(Header { count: None });
+        let header = self.header.ok_or(Fault::Line(1, "it is empty"))?;
         if let Some(said) = header.count.filter(|said| *said != self.keys) {
             return Err(Fault::Count {
                 said,
@@ -186,6 +186,17 @@ impl Pass {
             }
         }
         Ok(())
+    }
+}
+
+/// A set from all of its bytes.
+pub(crate) fn whole(text: &[u8]) -> Result<(Set, u64), Fault> {
+    let mut pass = Pass::new(Stored::default(), Goal::Whole(Box::default()), false);
+    pass.read(text, true, &KeyTable::default())?;
+    pass.finish(None)?;
+    match pass.goal {
+        Goal::Whole(set) => Ok((*set, pass.keys)),
+        Goal::Check(_) | Goal::Part(..) => Err(Fault::Gone),
     }
 }
 

@@ -26,6 +26,7 @@ mod set;
 mod source;
 mod state;
 
+use crate::digest::Digest;
 use crate::table::KeyTable;
 use load::Pass;
 use meters::RemoteMeters;
@@ -46,6 +47,37 @@ const LOCK_MARGIN: Duration = Duration::from_secs(5);
 const CHECK_TIME: Duration = Duration::from_secs(30);
 /// Without a better guess.
 const ALWAYS_AGAIN: Duration = Duration::from_secs(1);
+
+/// A key set by itself, for tools: the command line checks files with it.
+pub struct KeySet {
+    set: Set,
+    keys: u64,
+}
+
+impl KeySet {
+    /// Reads the text of a set.
+    ///
+    /// # Errors
+    /// Says what is wrong with it, by line numbers and ids; never what stands in a line.
+    pub fn parse(text: &[u8]) -> Result<Self, String> {
+        match load::whole(text) {
+            Ok((set, keys)) => Ok(Self { set, keys }),
+            Err(fault) => Err(fault.to_string()),
+        }
+    }
+
+    /// Whether the key with this digest is in it.
+    #[must_use]
+    pub fn contains(&self, digest: &Digest) -> bool {
+        self.set.find(digest).is_some()
+    }
+
+    /// How many keys it has.
+    #[must_use]
+    pub fn keys(&self) -> u64 {
+        self.keys
+    }
+}
 
 /// See the module.
 pub(crate) struct Remote {
