@@ -107,6 +107,7 @@ fn main() {
                 expires_at: None,
                 revoked: false,
                 headers: Vec::new(),
+                metadata: None,
             };
             assert!(table.insert(key).is_ok());
         }

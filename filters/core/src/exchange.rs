@@ -43,6 +43,8 @@ pub mod state_name {
     pub const GROUPS: &str = "tollgate.groups";
     /// The id of the key that was used.
     pub const KEY_ID: &str = "tollgate.key_id";
+    /// The consumer's metadata that key auth forwards, as a JSON object of texts.
+    pub const METADATA: &str = "tollgate.metadata";
     /// The canary variant, `flag:variant`, several joined by `,`.
     pub const VARIANT: &str = "tollgate.variant";
     /// Why the canary chose it.
@@ -68,10 +70,11 @@ pub mod state_name {
     /// The budget that refused, or of which little is left.
     pub const BUDGET: &str = "tollgate.budget";
     /// All of them.
-    pub const ALL: [&str; 15] = [
+    pub const ALL: [&str; 16] = [
         CONSUMER,
         GROUPS,
         KEY_ID,
+        METADATA,
         VARIANT,
         VARIANT_REASON,
         COST,

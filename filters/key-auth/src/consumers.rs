@@ -172,6 +172,7 @@ impl Consumers {
             digest,
             consumer: Some(self.ids.len()),
             headers: rules.forwarding.headers(&described),
+            metadata: rules.forwarding.state(&described),
             identity: Consumer {
                 id: holder.id.clone(),
                 groups: holder.groups.clone(),

@@ -3,6 +3,7 @@
 use crate::consumers::Described;
 use std::rc::Rc;
 use tollgate_core::config::{Section, Value};
+use tollgate_core::problem::push_string;
 use tollgate_core::{HeaderName, Headers};
 
 /// Which fact goes into which header.
@@ -133,6 +134,27 @@ impl Forwarding {
             }
         }
         headers
+    }
+}
+
+impl Forwarding {
+    /// The forwarded metadata as a JSON object, for filter state; `None` if there is nothing of it.
+    pub(crate) fn state(&self, who: &Described<'_>) -> Option<Rc<[u8]>> {
+        let mut json = String::new();
+        for (key, _) in &self.metadata {
+            let Some((_, value)) = who.metadata.iter().find(|(k, _)| k == key) else {
+                continue;
+            };
+            json.push(if json.is_empty() { '{' } else { ',' });
+            push_string(&mut json, key);
+            json.push(':');
+            push_string(&mut json, &String::from_utf8_lossy(value));
+        }
+        if json.is_empty() {
+            return None;
+        }
+        json.push('}');
+        Some(Rc::from(json.into_bytes()))
     }
 }
 

@@ -341,6 +341,7 @@ impl RemoteKeys {
             digest: *digest,
             consumer: place,
             headers: forwarding.headers(&described),
+            metadata: forwarding.state(&described),
             identity: Consumer {
                 id: own.map_or_else(|| Rc::from(found.consumer), |own| own.id.clone()),
                 groups: groups.clone(),
@@ -363,6 +364,9 @@ fn publish(key: &Key, exchange: &mut Exchange) {
     }
     if let Some(key_id) = &who.key_id {
         facts.publish(state_name::KEY_ID, key_id.as_bytes());
+    }
+    if let Some(metadata) = &key.metadata {
+        facts.publish(state_name::METADATA, metadata);
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Key {
     pub revoked: bool,
     /// What the upstream is told.
     pub headers: Vec<(HeaderName, Rc<[u8]>)>,
+    /// The forwarded metadata, for filter state.
+    pub metadata: Option<Rc<[u8]>>,
 }
 
 /// See the module.
@@ -98,6 +100,7 @@ mod tests {
             expires_at: None,
             revoked: false,
             headers: Vec::new(),
+            metadata: None,
         }
     }
 

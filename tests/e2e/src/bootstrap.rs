@@ -44,6 +44,10 @@ pub(crate) fn bootstrap(addresses: &Addresses, labels: &BTreeSet<String>) -> Val
     })
 }
 
+/// What access logs usually show of a request and of its answer.
+const LINE: &str = "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL% %RESPONSE_CODE% %RESPONSE_FLAGS% \
+    %REQ(:AUTHORITY)% %REQ(X-FORWARDED-FOR)% %REQ(USER-AGENT)% %ROUTE_NAME%";
+
 /// The stats tags for a run of these scenarios.
 pub(crate) fn labels(scenarios: &[Scenario]) -> BTreeSet<String> {
     let mut labels: BTreeSet<String> = LABELS.iter().map(|&label| label.to_owned()).collect();
@@ -190,7 +194,7 @@ pub(crate) fn listener(listener: Listener<'_>) -> Value {
             "typed_config": {
                 "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
                 "path": access_log,
-                "log_format": {"json_format": {"details": "%RESPONSE_CODE_DETAILS%", "state": state}},
+                "log_format": {"json_format": {"details": "%RESPONSE_CODE_DETAILS%", "state": state, "line": LINE}},
             },
         }],
         "route_config": {"name": name, "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [

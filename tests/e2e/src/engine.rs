@@ -122,6 +122,17 @@ impl EnvoyEngine {
         Ok(value)
     }
 
+    /// All that Envoy has written since the scenario began: its log, with the modules' lines, and the access log.
+    pub(crate) fn written(&mut self) -> Result<(String, String), String> {
+        self.take_log()?;
+        let current = self.current.as_ref().ok_or("no scenario")?;
+        let access_log = fs::read(&current.access_log).unwrap_or_default();
+        Ok((
+            current.log.clone(),
+            String::from_utf8_lossy(&access_log).into_owned(),
+        ))
+    }
+
     /// The Envoy of the running scenario.
     pub(crate) fn envoy(&mut self) -> Result<&mut Envoy, String> {
         self.envoys

@@ -23,7 +23,7 @@ usage: tollgate-e2e --envoy LABEL=PATH [--envoy LABEL=PATH ...]
   --dist DIR          where the .wasm modules are (default: dist)
   --tests DIR         the tests directory (default: tests)
   --configs DIR       Envoy configurations to validate (default: envoy; none there = none validated)
-  --suite A,B         of scenarios, vectors, hostile, reload, configs (default: all)
+  --suite A,B         of scenarios, vectors, hostile, reload, secrets, configs (default: all)
   --filter TEXT       only what has TEXT in its name
   --scenarios FILE    only the scenarios of this file, read now instead of the embedded table
   --list              names of the scenarios

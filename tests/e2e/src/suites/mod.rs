@@ -4,6 +4,7 @@ mod configs;
 mod hostile;
 mod modules;
 mod reload;
+mod secrets;
 mod vectors;
 
 use tollgate_scenario::{Engine, EngineKind, Scenario, run as run_scenario};
@@ -12,7 +13,14 @@ use crate::engine::{EnvoyEngine, Setting};
 use crate::{Options, Tally};
 
 /// Their names.
-pub(crate) const ALL: [&str; 5] = ["scenarios", "vectors", "hostile", "reload", "configs"];
+pub(crate) const ALL: [&str; 6] = [
+    "scenarios",
+    "vectors",
+    "hostile",
+    "reload",
+    "secrets",
+    "configs",
+];
 
 /// Runs those that the options name with one Envoy binary.
 pub(crate) fn run(setting: &Setting, options: &Options, scenarios: &[Scenario], tally: &Tally) {
@@ -32,6 +40,9 @@ pub(crate) fn run(setting: &Setting, options: &Options, scenarios: &[Scenario], 
     }
     if wanted("reload") {
         reload::run(setting, options, tally);
+    }
+    if wanted("secrets") {
+        secrets::run(setting, options, scenarios, tally);
     }
     if wanted("configs") {
         configs::run(setting, options, tally);
