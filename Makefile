@@ -141,6 +141,20 @@ limits: needs-bench $(ENVOY_BIN) dist/rate-limit.wasm .venv/http-sfv/bin/python 
 	python3 benches/limits/exact.py --envoy '$(ENVOY_BIN)' --write docs/rate-limit.md
 	python3 benches/limits/flood.py --envoy '$(ENVOY_BIN)'
 
+.PHONY: bench-keys
+bench-keys: needs-bench $(ENVOY_BIN) dist/key-auth.wasm ## 100,000 remote keys in a real Envoy: load, waiting, memory, lookups (five minutes)
+	cargo bench -p tollgate-benches --bench timing
+	python3 benches/envoy/keys.py --envoy '$(ENVOY_BIN)' --write docs/performance.md
+
+.PHONY: clients
+clients: needs-run $(ENVOY_BIN) dist/key-auth.wasm .venv/clients/bin/python ## curl and the Python SDKs of OpenAI and Anthropic through key auth
+	.venv/clients/bin/python scripts/clients.py --envoy '$(ENVOY_BIN)'
+
+.venv/clients/bin/python:
+	@echo '== the openai and anthropic SDKs from PyPI into .venv'
+	@python3 -m venv .venv/clients
+	@.venv/clients/bin/pip install --quiet --disable-pip-version-check --no-input openai anthropic || { rm -rf .venv/clients; exit 1; }
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZ_SECONDS (60) seconds; needs a nightly compiler
 	@scripts/fuzz.sh '$(FUZZ_SECONDS)'

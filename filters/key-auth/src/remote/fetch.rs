@@ -147,6 +147,9 @@ impl Remote {
                 self.failed(Fetch::failed(outcome), &status, world);
             }
         }
+        if let Some(state) = State::load(world) {
+            self.show(&state, world);
+        }
     }
 
     /// The source has what is in force.

@@ -219,7 +219,7 @@ impl Remote {
         self.show(&state, world);
     }
 
-    fn show(&self, state: &State, world: &dyn World) {
+    pub(super) fn show(&self, state: &State, world: &dyn World) {
         let keys = self.set.borrow().as_ref().map_or(0, Set::len);
         let age = world.now().since(state.checked_at).0 / tollgate_core::time::SECOND;
         let age = if state.active.exists() { age } else { 0 };
