@@ -122,6 +122,15 @@ lint: ## formatting and clippy, warnings denied, natively and for WebAssembly
 coverage: needs-coverage ## lines of core, state, gateway and the policies that tests reach; fails below 80 %
 	@python3 scripts/coverage.py --minimum 80
 
+.PHONY: simulate
+simulate: ## canary: a thousand simulated rollouts of each kind, the table of docs/canary.md (half an hour)
+	CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 cargo test --release --target-dir '$(TARGET_DIR)/simulate' -p tollgate-canary simulated -- --ignored --nocapture --test-threads 1
+
+.PHONY: prove-canary
+prove-canary: needs-run $(ENVOY_BIN) dist/canary.wasm ## canary: shares, rollback by errors and latency, retries and routes in a real Envoy with two workers
+	cargo build -p tollgate-upstream
+	python3 scripts/canary_proof.py --envoy '$(ENVOY_BIN)' --upstream '$(TARGET_DIR)/debug/tollgate-upstream'
+
 .PHONY: bench
 bench: needs-bench $(ENVOY_BIN) wasm ## Criterion for the policies, then CPU per request in a real Envoy
 	cargo bench -p tollgate-benches

@@ -160,6 +160,10 @@ impl World for Proxy {
         now
     }
 
+    fn clock(&self) -> UnixNanos {
+        UnixNanos(abi::now())
+    }
+
     fn call(&self, call: &Call) -> Result<(), CallRefused> {
         // The SDK would hand the answer to the root context.
         if self.outside.get() {
@@ -182,6 +186,8 @@ impl World for Proxy {
             Attribute::RequestTotalSize => number("request\0total_size"),
             Attribute::ResponseTotalSize => number("response\0total_size"),
             Attribute::ResponseCode => number("response\0code"),
+            Attribute::ResponseFlags => number("response\0flags"),
+            Attribute::GrpcStatus => number("response\0grpc_status"),
             Attribute::FilterState(name) => abi::property(name),
         }
     }

@@ -2,15 +2,24 @@
 
 use crate::bucket::Salt;
 use crate::decision::Reason;
+use crate::decision_log::DecisionLog;
 use crate::experiment::{Experiment, MissingKey, Variant};
+use crate::fingerprint::fingerprint;
 use crate::force::ForceRule;
 use crate::lifecycle::Lifecycle;
+use crate::marker::Marker;
+use crate::metrics;
+use crate::outcome::Outcome;
 use crate::policy::Canary;
 use crate::ramp::Ramp;
+use crate::rollback::Rollback;
 use crate::segment::Segment;
 use crate::split::Split;
 use crate::sticky::{Overrides, StickyKey};
-use crate::variants::{VariantId, Variants, plain_name};
+use crate::variants::{Variants, plain_name};
+use crate::visitor::VisitorCookie;
+use crate::watch::Watch;
+use crate::watch_metrics::WatchMetrics;
 use std::rc::Rc;
 use tollgate_core::config::{Compile, Node, Section, Value};
 use tollgate_core::headers::HeaderName;
@@ -39,39 +48,69 @@ const NOT_FOR_ROUTING: [&str; 16] = [
 /// Reads the section. Errors are in its report; `None` when something essential is missing.
 pub fn compile(section: Section<'_>, cx: &mut Compile<'_>) -> Option<Canary> {
     let enabled = enabled(&section);
+    let marker = section.optional("marker");
+    let marker = marker.map(|v| Marker::compile(v, header_to_set, cx));
+    let decision_log = section.optional("decision_log").map(DecisionLog::compile);
+    let accepts_marker = matches!(&marker, Some(Some(m)) if m.accept);
     let list = section.required("experiments");
     let mut flags: Vec<Rc<str>> = Vec::new();
     let mut read: Vec<(Experiment, String)> = Vec::new();
     let mut all_read = list.is_some();
     for item in list.and_then(Value::list).unwrap_or_default() {
         let path = item.path().to_owned();
-        match experiment(item, &mut flags, enabled, cx) {
+        let whole = Whole {
+            enabled,
+            accepts_marker,
+        };
+        match experiment(item, &mut flags, whole, cx) {
             Some(experiment) => read.push((experiment, path)),
             None => all_read = false,
         }
     }
-    check_headers(&section, &read);
+    let marker_header = marker.as_ref().and_then(|m| Some(&m.as_ref()?.header));
+    check_headers(&section, &read, marker_header);
     section.finish();
     if !all_read {
         return None;
     }
+    let (marker, decision_log) = (inside(marker)?, inside(decision_log)?);
     let experiments: Vec<Experiment> = read.into_iter().map(|(e, _)| e).collect();
     let mut route_headers: Vec<HeaderName> =
         experiments.iter().map(|e| e.route_header.clone()).collect();
     route_headers.sort_unstable();
     route_headers.dedup();
     Some(Canary {
+        watches: experiments.iter().any(|e| e.watch.is_some()),
         experiments,
         route_headers,
+        marker,
+        decision_log,
     })
+}
+
+/// What the section as a whole says about every experiment.
+#[derive(Clone, Copy)]
+struct Whole {
+    enabled: bool,
+    accepts_marker: bool,
+}
+
+/// Of something that may be missing, but must be right if it is there.
+fn inside<T>(value: Option<Option<T>>) -> Option<Option<T>> {
+    match value {
+        Some(Some(value)) => Some(Some(value)),
+        Some(None) => None,
+        None => Some(None),
+    }
 }
 
 fn experiment(
     value: Value<'_>,
     flags: &mut Vec<Rc<str>>,
-    all_enabled: bool,
+    whole: Whole,
     cx: &mut Compile<'_>,
 ) -> Option<Experiment> {
+    let configuration = fingerprint(value.node());
     let section = value.section()?;
     let flag = section.required("flag").and_then(|v| {
         let flag = plain_name(&v)?;
@@ -82,7 +121,7 @@ fn experiment(
         )
     });
     flags.extend(flag.clone());
-    let enabled = enabled(&section) && all_enabled;
+    let enabled = enabled(&section) && whole.enabled;
     let matcher = Matcher::of_rule(&section);
     let variants = Variants::compile(&section);
     // Without them the rest is still read, for its own errors.
@@ -94,18 +133,30 @@ fn experiment(
     let ramp = section.optional("ramp").map(|v| Ramp::compile(v, known));
     let splits = ramp.is_some() || !known.weights().is_empty();
     let on_missing_key = missing_key(&section, known, splits);
-    let sticky_key = sticky_key(&section, &overrides, splits, on_missing_key);
+    let has_cookie = section.optional("visitor_cookie").is_some();
+    let sticky_key = sticky_key(&section, &overrides, splits && !has_cookie, on_missing_key);
     let route_header = section.required("route_header").and_then(header_to_set);
     let response_header = section.optional("response_header").map(header_to_set);
+    let visitor_cookie = section.optional("visitor_cookie").map(|v| {
+        if !splits {
+            v.error("needs weights or a ramp");
+        }
+        VisitorCookie::compile(v, cx)
+    });
+    let outcome = section.optional("outcome");
+    let watched = outcome.is_some() || section.optional("rollback").is_some();
+    let outcome = watched.then(|| Outcome::compile(outcome));
+    let has_conversion = matches!(&outcome, Some(Some(o)) if o.conversion.is_some());
+    let rollback = section
+        .optional("rollback")
+        .map(|v| Rollback::compile(v, has_conversion, header_to_set));
     let lifecycle = Lifecycle::compile(&section, flag.as_ref().unwrap_or(&Rc::from("")), cx);
     section.finish();
 
     let (flag, variants) = (flag?, variants?);
     let default = variants.default_id()?;
-    let ramp = match ramp {
-        Some(ramp) => Some(ramp?),
-        None => None,
-    };
+    let (ramp, visitor_cookie) = (inside(ramp)?, inside(visitor_cookie)?);
+    let (outcome, rollback) = (inside(outcome)?, inside(rollback)?);
     let split = splits.then(|| match &ramp {
         Some(ramp) => Split::ramped(variants.weights(), default, ramp.variant),
         None => Split::fixed(variants.weights(), default),
@@ -125,13 +176,28 @@ fn experiment(
         lifecycle,
         weight_gauge: None,
         route_header: route_header?,
-        response_header: match response_header {
-            Some(header) => Some(header?),
-            None => None,
-        },
+        response_header: inside(response_header)?,
         ramp,
+        visitor_cookie,
+        watch: None,
+        flag: Rc::clone(&flag),
+        names: variants.names().to_vec(),
     };
-    register_metrics(&mut this, &flag, cx);
+    this.watch = outcome.map(|outcome| {
+        let (names, rules) = (this.names.clone(), rollback.as_ref());
+        let metrics = WatchMetrics::register(&flag, &names, default, &outcome, rules, cx);
+        let name = Rc::clone(&flag);
+        Watch::new(
+            name,
+            names,
+            default,
+            outcome,
+            rollback,
+            metrics,
+            configuration,
+        )
+    });
+    metrics::register(&mut this, &flag, whole.accepts_marker, cx);
     Some(this)
 }
 
@@ -196,8 +262,13 @@ fn header_to_set(value: Value<'_>) -> Option<HeaderName> {
 
 /// What one experiment reads must not be what one sets: clients' copies of those are removed first. And no
 /// answer can tell two variants in one header.
-fn check_headers(section: &Section<'_>, read: &[(Experiment, String)]) {
+fn check_headers(
+    section: &Section<'_>,
+    read: &[(Experiment, String)],
+    marker: Option<&HeaderName>,
+) {
     for (at, (experiment, path)) in read.iter().enumerate() {
+        check_shared(section, read, marker, at);
         let forced = experiment.force.iter().map(ForceRule::header);
         let keys = experiment.sticky_key.headers();
         let listed = experiment.segments.iter().flat_map(Segment::headers);
@@ -207,13 +278,12 @@ fn check_headers(section: &Section<'_>, read: &[(Experiment, String)]) {
             ("segments", listed.collect()),
         ];
         for (part, headers) in parts {
-            if headers
-                .iter()
-                .any(|name| read.iter().any(|(e, _)| e.route_header == **name))
-            {
+            if headers.iter().any(|name| {
+                marker == Some(*name) || read.iter().any(|(e, _)| e.route_header == **name)
+            }) {
                 section.report().error(
                     &format!("{path}.{part}"),
-                    "reads a route_header: clients cannot send those, they are removed first",
+                    "reads a route_header, or the marker: clients cannot send those, they are removed first",
                 );
             }
         }
@@ -231,6 +301,45 @@ fn check_headers(section: &Section<'_>, read: &[(Experiment, String)]) {
     }
 }
 
+/// Names that two parts of the configuration must not both write.
+fn check_shared(
+    section: &Section<'_>,
+    read: &[(Experiment, String)],
+    marker: Option<&HeaderName>,
+    at: usize,
+) {
+    let Some((experiment, path)) = read.get(at) else {
+        return;
+    };
+    let error = |field: &str, problem: &str| {
+        section.report().error(&format!("{path}.{field}"), problem);
+    };
+    if marker == Some(&experiment.route_header) {
+        error("route_header", "is the marker's header");
+    }
+    let cookie = |e: &Experiment| e.visitor_cookie.as_ref().map(|c| c.name().to_owned());
+    let before = || read.iter().take(at).map(|(e, _)| e);
+    if cookie(experiment).is_some() && before().any(|e| cookie(e) == cookie(experiment)) {
+        error(
+            "visitor_cookie.name",
+            "is the cookie of another experiment, too",
+        );
+    }
+    let told = |e: &Experiment| {
+        let rollback = e.watch.as_ref()?.rollback.as_ref()?;
+        rollback.response_header.clone()
+    };
+    let ours = told(experiment);
+    let taken =
+        read.iter().any(|(e, _)| e.response_header == ours) || before().any(|e| told(e) == ours);
+    if ours.is_some() && taken {
+        error(
+            "rollback.response_header",
+            "is written by another part of the configuration, too",
+        );
+    }
+}
+
 fn shown(flag: &str, variants: &Variants) -> Vec<Variant> {
     let names = variants.names().iter();
     names
@@ -240,63 +349,4 @@ fn shown(flag: &str, variants: &Variants) -> Vec<Variant> {
             metrics: [None; Reason::COUNT],
         })
         .collect()
-}
-
-/// One counter for each decision that can happen, and no more: a proxy shows them all, also at zero.
-fn register_metrics(experiment: &mut Experiment, flag: &str, cx: &mut Compile<'_>) {
-    let all: Vec<VariantId> = (0..experiment.variants.len()).map(VariantId).collect();
-    let mut possible: Vec<(Reason, VariantId)> = Vec::new();
-    let mut add = |reason, variants: &[VariantId]| {
-        possible.extend(variants.iter().map(|v| (reason, *v)));
-    };
-    let default = [experiment.default];
-    if !experiment.enabled {
-        add(Reason::KillSwitch, &default);
-    } else {
-        if experiment.lifecycle.can_be_off() {
-            add(Reason::Expired, &default);
-        }
-        for rule in &experiment.force {
-            add(Reason::Forced, &rule.variants());
-        }
-        add(
-            Reason::Override,
-            &experiment.overrides.variants().collect::<Vec<_>>(),
-        );
-        for segment in &experiment.segments {
-            add(Reason::Segment, &[segment.variant]);
-        }
-        match (&experiment.split, experiment.on_missing_key) {
-            (None, _) => add(Reason::Default, &default),
-            (Some(_), MissingKey::Random) => {
-                add(Reason::Percentage, &all);
-                add(Reason::Random, &all);
-            }
-            (Some(_), MissingKey::Variant(variant)) => {
-                add(Reason::Percentage, &all);
-                add(Reason::MissingKey, &[variant]);
-            }
-        }
-    }
-    for (reason, id) in possible {
-        if let Some(variant) = experiment.variants.get_mut(id.0)
-            && let Some(slot) = variant.metrics.get_mut(reason.index())
-        {
-            let labels = [
-                ("policy", "canary"),
-                ("flag", flag),
-                ("variant", &*variant.name),
-                ("reason", reason.code()),
-            ];
-            *slot = Some(cx.metrics.counter("tollgate_decisions_total", &labels));
-        }
-    }
-    experiment.weight_gauge = experiment.ramp.as_ref().and_then(|ramp| {
-        let name = &experiment.variants.get(ramp.variant.0)?.name;
-        let labels = [("flag", flag), ("variant", &**name)];
-        Some(
-            cx.metrics
-                .gauge("tollgate_ramp_weight_basis_points", &labels),
-        )
-    });
 }

@@ -4,11 +4,14 @@ use crate::bucket::{Salt, scale};
 use crate::decision::{Decision, Reason};
 use crate::force::ForceRule;
 use crate::lifecycle::Lifecycle;
+use crate::marker::Before;
 use crate::ramp::Ramp;
 use crate::segment::Segment;
 use crate::split::Split;
 use crate::sticky::{Overrides, StickyKey};
 use crate::variants::VariantId;
+use crate::visitor::{Visitor, VisitorCookie};
+use crate::watch::Watch;
 use std::rc::Rc;
 use tollgate_core::exchange::Exchange;
 use tollgate_core::headers::HeaderName;
@@ -19,6 +22,9 @@ use tollgate_core::world::World;
 /// One compiled entry of `experiments`.
 #[derive(Debug)]
 pub struct Experiment {
+    pub(crate) flag: Rc<str>,
+    /// By [`VariantId`].
+    pub(crate) names: Vec<Rc<str>>,
     pub(crate) enabled: bool,
     pub(crate) matcher: Matcher,
     pub(crate) force: Vec<ForceRule>,
@@ -37,6 +43,8 @@ pub struct Experiment {
     pub(crate) weight_gauge: Option<MetricId>,
     pub(crate) route_header: HeaderName,
     pub(crate) response_header: Option<HeaderName>,
+    pub(crate) visitor_cookie: Option<VisitorCookie>,
+    pub(crate) watch: Option<Watch>,
 }
 
 /// A variant as it is shown.
@@ -60,14 +68,48 @@ pub(crate) enum MissingKey {
 }
 
 impl Experiment {
-    /// Decides about a request that the experiment's matcher is about.
-    pub(crate) fn decide(&self, exchange: &mut Exchange, world: &dyn World) -> Decision {
-        let decided = |variant, reason| Decision { variant, reason };
+    /// Decides about a request that the experiment's matcher is about. `before` is what a filter before this one
+    /// decided. A visitor whose cookie has to be set is returned, too.
+    pub(crate) fn decide(
+        &self,
+        exchange: &mut Exchange,
+        world: &dyn World,
+        before: Option<Before<'_>>,
+    ) -> (Decision, Option<Visitor>) {
+        let decided = |variant, reason| (Decision { variant, reason }, None);
         if !self.enabled {
             return decided(self.default, Reason::KillSwitch);
         }
         if self.lifecycle.is_off(world) {
             return decided(self.default, Reason::Expired);
+        }
+        let (decision, visitor) = self.freely(exchange, world, before);
+        let watch = self.watch.as_ref();
+        if decision.reason != Reason::Forced
+            && watch.is_some_and(|w| w.has_tripped(decision.variant, world))
+        {
+            return decided(self.default, Reason::RolledBack);
+        }
+        (decision, visitor)
+    }
+
+    /// As if no variant could be rolled back.
+    fn freely(
+        &self,
+        exchange: &mut Exchange,
+        world: &dyn World,
+        before: Option<Before<'_>>,
+    ) -> (Decision, Option<Visitor>) {
+        let decided = |variant, reason| (Decision { variant, reason }, None);
+        if let Some((variant, forced)) =
+            before.and_then(|b| Some((self.named(b.variant)?, b.forced)))
+        {
+            let reason = if forced {
+                Reason::Forced
+            } else {
+                Reason::Marker
+            };
+            return decided(variant, reason);
         }
         if let Some(variant) = self.force.iter().find_map(|rule| rule.apply(exchange)) {
             return decided(variant, Reason::Forced);
@@ -81,16 +123,33 @@ impl Experiment {
         let Some(split) = &self.split else {
             return decided(self.default, Reason::Default);
         };
+        let cookie = self.visitor_cookie.as_ref();
+        let visitor = cookie.map(|c| c.visitor(&self.flag, &self.names, exchange, world));
+        if let Some(variant) = visitor.as_ref().and_then(|v| v.session) {
+            return decided(variant, Reason::Session);
+        }
         let key = self
             .sticky_key
             .with(exchange, world, |key| self.salt.bucket(key));
+        let key = key.or_else(|| visitor.as_ref().map(|v| self.salt.bucket(&v.id)));
         let (bucket, reason) = match (key, self.on_missing_key) {
             (Some(bucket), _) => (bucket, Reason::Percentage),
             (None, MissingKey::Random) => (scale(world.random()), Reason::Random),
             (None, MissingKey::Variant(variant)) => return decided(variant, Reason::MissingKey),
         };
         let variant = split.pick(bucket, self.ramp_weight(world));
-        decided(variant.unwrap_or(self.default), reason)
+        let variant = variant.unwrap_or(self.default);
+        (Decision { variant, reason }, visitor)
+    }
+
+    fn named(&self, name: &str) -> Option<VariantId> {
+        let at = self.names.iter().position(|n| &**n == name);
+        at.map(VariantId)
+    }
+
+    /// Whether a variant can be rolled back at all.
+    pub(crate) fn can_roll_back(&self) -> bool {
+        self.watch.as_ref().is_some_and(|w| w.rollback.is_some())
     }
 
     /// The weight of the ramp's variant now, in basis points; 0 without a ramp.
@@ -98,9 +157,15 @@ impl Experiment {
         self.ramp.as_ref().map_or(0, |r| r.weight(world.now()))
     }
 
-    /// Like [`Experiment::ramp_weight`], but 0 while the experiment is off.
+    /// Like [`Experiment::ramp_weight`], but 0 while the experiment is off or the ramp's variant rolled back.
     pub(crate) fn shown_weight(&self, world: &dyn World) -> u16 {
-        if self.enabled && !self.lifecycle.is_off(world) {
+        let ramped = self
+            .ramp
+            .as_ref()
+            .map(|r| r.variant)
+            .zip(self.watch.as_ref());
+        let tripped = ramped.is_some_and(|(variant, watch)| watch.has_tripped(variant, world));
+        if self.enabled && !self.lifecycle.is_off(world) && !tripped {
             self.ramp_weight(world)
         } else {
             0

@@ -14,8 +14,12 @@
 //! | `sticky` | where a request's key comes from |
 //! | `force`, `segment` | the rules that come before the percentage |
 //! | `lifecycle` | owner, age and expiry of a flag |
+//! | `visitor`, `marker`, `signing` | what the browser and the filters behind bring back, and how it is known to be genuine |
+//! | `outcome`, `watch`, `watch_metrics` | what becomes of a variant's requests |
+//! | `rollback`, `rules` | when that is bad enough to switch it off |
+//! | `decision_log` | a line for a sample of the decisions |
 //! | `experiment` | the order of the steps |
-//! | `compile`, `variants` | reading the configuration |
+//! | `compile`, `variants`, `metrics`, `fingerprint` | reading the configuration |
 //! | `policy` | the filter |
 #![forbid(unsafe_code)]
 
@@ -27,15 +31,26 @@ extern crate tollgate_wasm_test;
 pub mod bucket;
 mod compile;
 mod decision;
+mod decision_log;
 mod experiment;
+mod fingerprint;
 mod force;
 mod lifecycle;
+mod marker;
+mod metrics;
+mod outcome;
 mod policy;
 pub mod ramp;
+mod rollback;
+mod rules;
 mod segment;
+mod signing;
 pub mod split;
 mod sticky;
 mod variants;
+mod visitor;
+mod watch;
+mod watch_metrics;
 
 #[cfg(test)]
 mod tests;

@@ -106,7 +106,7 @@ fn key_source(value: Value<'_>) -> Option<KeySource> {
 }
 
 /// A cookie's name is a token (RFC 6265, 4.1.1), as a header's is, but its case counts.
-fn cookie_name(value: &Value<'_>) -> Option<String> {
+pub(crate) fn cookie_name(value: &Value<'_>) -> Option<String> {
     let text = value.text()?;
     let token = HeaderName::parse(text).is_some_and(|n| !n.is_pseudo());
     value.accept(token.then(|| text.to_owned()), "must be a cookie's name")
@@ -114,7 +114,7 @@ fn cookie_name(value: &Value<'_>) -> Option<String> {
 
 /// The value of a cookie, from one or several `cookie` headers (HTTP/1 and HTTP/2 differ there). `None` if it is not
 /// there, is empty, or has different values.
-fn cookie<'a>(headers: &'a Headers, name: &str) -> Option<&'a [u8]> {
+pub(crate) fn cookie<'a>(headers: &'a Headers, name: &str) -> Option<&'a [u8]> {
     let mut found: Option<&[u8]> = None;
     for pair in headers
         .get_all("cookie")

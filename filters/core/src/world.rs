@@ -143,6 +143,11 @@ pub enum Attribute {
     ResponseTotalSize,
     /// The status code of the answer, in decimal.
     ResponseCode,
+    /// How the exchange went wrong, if it did, in decimal: the bits of Envoy's `response.flags`
+    /// (`CoreResponseFlag` in envoy/stream_info/stream_info.h). Complete in `on_log`.
+    ResponseFlags,
+    /// The gRPC status of the answer, in decimal, wherever it stood: in `on_log` also that of the trailers.
+    GrpcStatus,
     /// A value left by a filter before, by its [`crate::exchange::state_name`].
     FilterState(&'static str),
 }
@@ -164,6 +169,11 @@ pub enum Level {
 pub trait World: Store + Meter {
     /// Wall-clock time, the same within one callback.
     fn now(&self) -> UnixNanos;
+
+    /// The clock as it is right now, also within a callback, for measuring how long something took.
+    fn clock(&self) -> UnixNanos {
+        self.now()
+    }
 
     /// Sends a call. Its answer reaches `Policy::on_call` of the policy that then returns
     /// `Flow::HoldForCall`; at most one call of an exchange is under way at a time.

@@ -9,6 +9,7 @@
 //! | [`cas`] | load, change, store: bounded tries | all |
 //! | [`seed`] | the secret of the seeded hash, one per proxy | limits |
 //! | [`window`] | calendar days and months | budgets |
+//! | [`rollback`] | what became of each variant's requests lately, whether that is chance, and what was rolled back | canary |
 //! | [`budget`] | what was spent and reserved in a window | cost |
 //! | [`replay`] | deliveries under way and delivered, never forgotten early | webhook signatures |
 #![forbid(unsafe_code)]
@@ -24,6 +25,7 @@ pub mod gcra;
 pub mod lease;
 pub mod occupancy;
 pub mod replay;
+pub mod rollback;
 pub mod seed;
 pub mod table;
 pub mod window;

@@ -327,7 +327,14 @@ impl Native {
         mut seen: Observed,
         mut state: BTreeMap<&'static str, Vec<u8>>,
     ) -> Observed {
+        // Wherever it stands: Envoy, too, finds it in either when the log is written.
+        let lines = seen.reply.trailers.iter().chain(&seen.reply.headers);
+        let grpc = lines.clone().find(|(name, _)| name == b"grpc-status");
         for side in &mut sides {
+            if let Some((_, status)) = grpc {
+                let attribute = Attribute::GrpcStatus;
+                side.plugin.world.set_attribute(attribute, status.clone());
+            }
             side.drive.log(
                 &side.plugin.gateway.chain,
                 &mut side.exchange,
@@ -566,11 +573,13 @@ fn local_reply(local: &LocalReply) -> Reply {
     }
 }
 
-fn numbers(plugin: &Plugin) -> Vec<Metric> {
+/// Counters and gauges of a plugin. Gauges of a replaced configuration show nothing any more.
+fn numbers(plugin: &Plugin, gauges: bool) -> Vec<Metric> {
     let numbers = plugin.world.numbers();
+    let shown = |kind| kind == MetricKind::Counter || kind == MetricKind::Gauge && gauges;
     let metric = |(at, metric): (usize, &tollgate_core::metrics::Metric)| {
         let value = *numbers.get(&at)?;
-        (metric.kind != MetricKind::Histogram).then(|| Metric {
+        shown(metric.kind).then(|| Metric {
             name: metric.name.clone(),
             labels: metric.labels.iter().cloned().collect(),
             value: i64::try_from(value).unwrap_or(i64::MAX),
@@ -627,7 +636,7 @@ impl Engine for Native {
         Ok(built.map(|mut plugins| {
             // Shared data outlives a configuration; counters do, too.
             for (new, old) in plugins.iter_mut().zip(self.plugins.drain(..)) {
-                self.retired.extend(numbers(&old));
+                self.retired.extend(numbers(&old, false));
                 new.world = old.world;
                 new.world.clear_numbers();
                 new.gateway.chain.on_start(&new.world);
@@ -656,7 +665,7 @@ impl Engine for Native {
 
     fn metrics(&mut self) -> Result<Vec<Metric>, Broken> {
         let mut all = self.retired.clone();
-        all.extend(self.plugins.iter().flat_map(numbers));
+        all.extend(self.plugins.iter().flat_map(|p| numbers(p, true)));
         Ok(all)
     }
 

@@ -5,9 +5,13 @@ mod decisions;
 mod hash;
 mod headers;
 mod lifecycle;
+mod outcomes;
 mod ramps;
 mod refused;
+mod sessions;
 mod shares;
+#[cfg(not(target_arch = "wasm32"))]
+mod simulated;
 
 use crate::{Canary, compile};
 use tollgate_core::config::{self, Compile, ConfigError, Report};

@@ -38,14 +38,12 @@ fn all_errors_are_told_at_once() {
             "experiments[0].variants: the weights must add up to 100",
             "experiments[0].sticky_key[0]: must be one of consumer, client_address",
             "experiments[0].route_header: must be a header name",
-            "experiments[0].rollback: unknown field; known here: created, default_variant, enabled, expires_at, flag, \
-         force, match, on_expiry, on_missing_key, overrides, owner, ramp, response_header, route_header, segments, \
-         sticky_key, team, variants",
+            "experiments[0].rollback: needs a rule: error_rate, latency_p50, latency_p90, latency_p95, latency_p99 or conversion_rate",
             "experiments[1].variants[1].name: is the name of another variant, too",
             "experiments[2].flag: is the flag of another experiment, too",
             "experiments[2].variants: must be a list, not a string",
             "experiments[2].route_header: is missing",
-            "experiment: unknown field; known here: enabled, experiments",
+            "experiment: unknown field; known here: decision_log, enabled, experiments, marker",
         ]
     );
     assert!(compiled(json).canary.is_none());
@@ -249,7 +247,8 @@ fn a_route_header_cannot_be_read_as_well() {
         "segments": [{{"headers": [{{"name": "x-variant", "in": ["a"]}}], "variant": "canary"}}]"#
     );
     let json = one(&fields).replace(r#"{"header": "x-user-id"}"#, r#"{"header": "x-variant"}"#);
-    let problem = "reads a route_header: clients cannot send those, they are removed first";
+    let problem =
+        "reads a route_header, or the marker: clients cannot send those, they are removed first";
     assert_eq!(
         errors(&json),
         [
@@ -335,7 +334,7 @@ fn only_decisions_that_can_happen_are_counted() {
 }
 
 /// The fields of an experiment, each with a good value.
-const FIELDS: [(&str, &str); 18] = [
+const FIELDS: [(&str, &str); 20] = [
     ("flag", r#""checkout-v2""#),
     ("enabled", "true"),
     ("match", r#"{"path": {"prefix": "/"}}"#),
@@ -363,9 +362,20 @@ const FIELDS: [(&str, &str); 18] = [
     ("created", r#""2026-11-20""#),
     ("expires_at", r#""2027-02-18""#),
     ("on_expiry", r#""stable""#),
+    (
+        "outcome",
+        r#"{"errors": {"statuses": ["5xx", 429], "grpc": ["UNKNOWN", 14], "resets": false, "client_aborts": true},
+            "conversion": {"header": "x-order", "exact": "1"}, "reasons": ["percentage"], "histogram": true}"#,
+    ),
+    (
+        "rollback",
+        r#"{"window": "10m", "min_samples": 500, "false_alarm": "1%", "cool_down": "1h", "response_header": "x-r",
+            "error_rate": {"absolute": "5%", "relative": 2}, "latency_p99": {"relative": 1.5, "severity": "low"},
+            "conversion_rate": {"absolute": 1, "relative": "0.95", "unless_stable": true}}"#,
+    ),
 ];
 
-const JUNK: [&str; 12] = [
+const JUNK: [&str; 14] = [
     "null",
     "0",
     "-1.5",
@@ -378,6 +388,8 @@ const JUNK: [&str; 12] = [
     "[1, null]",
     r#"[{}]"#,
     r#"{"variant": "b", "steps": [{"weight": 1}, {}], "pauses": [{}]}"#,
+    r#"{"error_rate": {}, "latency_p99": {"absolute": "0s"}, "window": 7, "min_samples": 30, "cool_down": "1ns"}"#,
+    r#"{"errors": {"statuses": ["6xx", 7, "599-500"], "grpc": [17, "X"]}, "conversion": {}, "reasons": ["expired"]}"#,
 ];
 
 proptest! {
