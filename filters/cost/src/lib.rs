@@ -5,7 +5,7 @@
 //! | [`policy`], `call` | the life of a priced call |
 //! | `admit`, `settle` | before it: price and charge; after it: the true cost, counted and published |
 //! | [`price`] | the price table: which rule, how much |
-//! | [`request`], [`check`] | what a request asks for, and whether it may |
+//! | `ask`, [`request`], [`check`] | what a request asks for, and whether it may |
 //! | [`budgets`] | which budgets apply to whom |
 //! | [`accounts`] | charging and settling in the state that all workers share |
 //! | [`usage`], [`json`], [`sse`] | token counts out of answers that arrive in pieces |
@@ -23,6 +23,7 @@ extern crate tollgate_wasm_test;
 
 pub mod accounts;
 mod admit;
+mod ask;
 pub mod budgets;
 mod call;
 pub mod check;

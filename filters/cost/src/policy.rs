@@ -1,6 +1,7 @@
 //! The life of a priced call: estimate and charge, read the answer, settle, tell.
 
 use crate::accounts::Accounts;
+use crate::ask::Asking;
 use crate::budgets::Budgets;
 use crate::call::{Call, Ending, content_length, is_stream, readable_type};
 use crate::gauges::Gauges;
@@ -57,15 +58,6 @@ enum State {
     Priced(Box<Call>),
 }
 
-/// A request that is held for what it asks for.
-#[derive(Debug)]
-struct Asking {
-    candidates: Vec<usize>,
-    reader: request::Reader,
-    /// The body, if it may have to be changed.
-    body: Option<Vec<u8>>,
-}
-
 impl Stream {
     fn call(&self) -> Option<&Call> {
         match &self.0 {
@@ -83,16 +75,6 @@ impl Stream {
 }
 
 impl Cost {
-    /// Whether the body has to be read before the call, and whether it may have to be changed.
-    fn reads_request(&self, candidates: &[usize]) -> Option<bool> {
-        let mut checks = self
-            .rules(candidates)
-            .filter_map(|(_, p)| p.checks.as_deref())
-            .peekable();
-        checks.peek()?;
-        Some(checks.any(|c| c.force_usage))
-    }
-
     fn begin(
         &self,
         stream: &mut Stream,
@@ -113,31 +95,6 @@ impl Cost {
         }
         stream.0 = State::Priced(Box::new(call));
         Flow::Continue
-    }
-
-    /// The body has been read: what it asks for is checked and priced.
-    fn asked(
-        &self,
-        stream: &mut Stream,
-        asking: Asking,
-        exchange: &mut Exchange,
-        world: &dyn World,
-    ) -> Flow {
-        let asked = match asking.reader.finish() {
-            Ok(asked) => asked,
-            Err(invalid) => return self.invalid(&invalid, world),
-        };
-        if let Some(body) = asking.body
-            && let Some(splice) = asked.usage_splice()
-            && let Some(changed) = splice.apply(&body)
-        {
-            if exchange.request.contains("content-length") {
-                let length = changed.len().to_string();
-                exchange.request.set(&self.content_length, length);
-            }
-            exchange.new_body = Some(changed);
-        }
-        self.begin(stream, asking.candidates, Some(asked), exchange, world)
     }
 
     /// How tokens are reported: by the first candidate that has any.
@@ -197,21 +154,14 @@ impl Policy for Cost {
             return self.usage_page(exchange, world);
         }
         let candidates = self.candidates(exchange, world);
-        if let Some(table) = &self.request_table
-            && let Some(may_change) = self.reads_request(&candidates)
-            && !(exchange.bodyless && is_bodyless_method(exchange.method()))
-        {
-            let encoded = exchange.request.contains("content-encoding");
-            if encoded {
-                let invalid = crate::check::Invalid::new("body", "must not be compressed");
-                return self.invalid(&invalid, world);
-            }
-            stream.0 = State::Asking(Box::new(Asking {
-                candidates,
-                reader: request::Reader::new(Rc::clone(table)),
-                body: may_change.then(Vec::new),
-            }));
-            return Flow::HoldForBody;
+        if let Some(may_change) = self.reads_request(&candidates, exchange) {
+            return match self.ask(candidates, may_change, exchange, world) {
+                Ok(asking) => {
+                    stream.0 = State::Asking(Box::new(asking));
+                    Flow::HoldForBody
+                }
+                Err(refusal) => refusal,
+            };
         }
         self.begin(stream, candidates, None, exchange, world)
     }
@@ -226,12 +176,14 @@ impl Policy for Cost {
     ) -> Flow {
         match std::mem::take(&mut stream.0) {
             State::Asking(mut asking) => {
-                asking.reader.feed(piece);
-                if let Some(body) = &mut asking.body {
-                    body.extend_from_slice(piece);
-                }
+                asking.feed(piece);
                 if end {
-                    return self.asked(stream, *asking, exchange, world);
+                    return match self.asked(*asking, exchange, world) {
+                        Ok((candidates, asked)) => {
+                            self.begin(stream, candidates, Some(asked), exchange, world)
+                        }
+                        Err(refusal) => refusal,
+                    };
                 }
                 stream.0 = State::Asking(asking);
                 Flow::HoldForBody
@@ -386,11 +338,6 @@ impl Policy for Cost {
             ledger.stop(&self.meters, world);
         }
     }
-}
-
-/// Methods whose requests usually have no body, so that there is nothing to check.
-fn is_bodyless_method(method: &[u8]) -> bool {
-    matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"DELETE" | b"TRACE")
 }
 
 #[cfg(test)]
