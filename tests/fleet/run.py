@@ -7,8 +7,9 @@ run.py --envoy PATH [--module dist/rate-limit.wasm] [--service PATH] [--only TEX
 import argparse
 import collections
 import concurrent.futures
+import hashlib
+import hmac
 import http.client
-import os
 import pathlib
 import re
 import shutil
@@ -245,12 +246,38 @@ def wrong_configuration(options):
         check("an unknown domain is never OK", dict(seen) == {503: 20} and unknown >= 3 and "no limit for domain nobody" in log, f"{dict(seen)}, unknown_limit {unknown}")
 
 
+def replay(options):
+    """200 deliveries, each by 8 clients at once, over three proxies: each reaches the upstream once."""
+    secret = b"whsec_fleet_test_0123456789"
+    rule = {"name": "hook", "scheme": "x-signature", "secrets": [{"env": "HOOK_SECRET"}], "replay": {"window": "10m", "scope": "global"}}
+    with World(options) as world:
+        configuration = {"fleet": {"cluster": "ratelimit", "key": {"env": "FLEET_KEY"}, "timeout": "2s"}, "rules": [rule]}
+        envoys = world.envoys({"hook": configuration}, module=options.webhook, root_id="webhook-signature")
+
+        def send(number, copy):
+            body = f'{{"id":{number}}}'.encode()
+            signature = hmac.new(secret, body, hashlib.sha256).hexdigest()
+            connection = http.client.HTTPConnection("127.0.0.1", envoys[copy % 3].ports["hook"], timeout=10)
+            connection.request("POST", "/", body, {"x-signature": signature})
+            answer = connection.getresponse()
+            text = answer.read()
+            return "first" if answer.status == 200 and text == b"ok" else answer.status
+
+        with concurrent.futures.ThreadPoolExecutor(24) as pool:
+            seen = collections.Counter(pool.map(lambda job: send(*divmod(job, 8)), range(1600)))
+        late = collections.Counter(send(number, number) for number in range(30))
+        check("200 deliveries x 8 clients: 200 firsts", seen["first"] == 200 and set(seen) <= {"first", 200, 409}, f"{dict(seen)}")
+        check("later copies are known as delivered", late == {200: 30}, f"{dict(late)}")
+        show(envoys)
+
+
 SUITES = {
     "exact": exact_windows,
     "latency": latency,
     "deny": lambda o: outage(o, "deny"),
     "local": lambda o: outage(o, "local"),
     "allow": lambda o: outage(o, "allow"),
+    "replay": replay,
     "configuration": wrong_configuration,
 }
 
@@ -260,7 +287,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--envoy", required=True)
     parser.add_argument("--module", default=str(ROOT / "dist/rate-limit.wasm"))
-    parser.add_argument("--gateway", default=str(ROOT / "dist/gateway.wasm"))
+    parser.add_argument("--webhook", default=str(ROOT / "dist/webhook-signature.wasm"))
     parser.add_argument("--service")
     parser.add_argument("--redis", default=shutil.which("redis-server"))
     parser.add_argument("--only", default="")

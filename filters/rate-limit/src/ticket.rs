@@ -136,6 +136,10 @@ impl RateLimit {
                     (Some(fleet), Some((_, quota))) if mode == FailureMode::Local => {
                         fleet.dispenser.take_alone(turn.world, place, &quota)
                     }
+                    (Some(fleet), Some((_, quota))) if mode == FailureMode::Allow => {
+                        fleet.dispenser.pass_unasked(turn.world, place, &quota);
+                        Ok(())
+                    }
                     _ => Ok(()),
                 };
                 let shown = Shown {

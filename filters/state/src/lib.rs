@@ -10,11 +10,8 @@
 //! | [`seed`] | the secret of the seeded hash, one per proxy | limits |
 //! | [`window`] | calendar days and months | budgets |
 //! | [`budget`] | what was spent and reserved in a window | cost |
-<<<<<<< HEAD
 //! | [`replay`] | deliveries under way and delivered, never forgotten early | webhook signatures |
-=======
 //! | [`fleet`] | leases of what a whole fleet may spend | limits, budgets, replay guard |
->>>>>>> 4a3da8f (Fleet: leases of a limit over all proxies, pure, and a simulator on the same code)
 #![forbid(unsafe_code)]
 
 // As WebAssembly, `#[test]` means wasm_bindgen_test: see tests/wasm-test.

@@ -323,7 +323,9 @@ impl Dispenser {
                 self.answered(world, &asked, seen);
             }
             Err(failure) => {
-                self.change(world, asked.place, cas::TRIES, Lease::failed);
+                self.change(world, asked.place, ANSWER_TRIES, |lease| {
+                    lease.failed(&asked.ask)
+                });
                 if asked.awaited {
                     self.with_desk(asked.place, |desk| {
                         desk.under_way = false;
@@ -472,6 +474,16 @@ impl Dispenser {
             lease.take_alone(&terms, expected, now, &clock)
         })
         .unwrap_or(Err(0))
+    }
+
+    /// A request passes although nobody knows: the next question asks for its hits, too.
+    pub fn pass_unasked(&self, world: &dyn World, place: Place, quota: &Quota) {
+        let now = world.now().0;
+        let clock = *self.service.clock.borrow();
+        let terms = quota.terms(&clock, now);
+        self.change(world, place, cas::TRIES, |lease| {
+            lease.pass_unasked(&terms, now);
+        });
     }
 
     /// How many wait, over all keys.

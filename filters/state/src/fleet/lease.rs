@@ -75,6 +75,8 @@ pub struct Ask {
     pub sent: u64,
     /// What it is about: the window that was known then.
     pub frame: Frame,
+    /// Hits among them that were spent before.
+    owed: u64,
     /// The window that was known then, by its end.
     end: u64,
     /// The highest position known then.
@@ -135,6 +137,8 @@ pub struct Lease {
     /// Until then somebody's question is under way.
     asking: u64,
     skip: u64,
+    /// Hits that passed although nobody knew: the next question asks for them, too.
+    owed: u64,
     last_after: u64,
     last_at: u64,
     last_hits: u64,
@@ -198,13 +202,18 @@ impl Lease {
         self.events.skipped = self.events.skipped.saturating_add(self.skip);
         // Beyond its last position the counter tells nothing, and what was asked for is lost.
         let most = POSITIONS.saturating_sub(terms.limit).max(1);
-        let hits = hits.saturating_add(self.skip).min(most);
+        let owed = std::mem::take(&mut self.owed);
+        let hits = hits
+            .saturating_add(self.skip)
+            .saturating_add(owed)
+            .min(most);
         self.skip = 0;
         self.asking = now.saturating_add(patience);
         Ask {
             hits,
             sent: now,
             frame: terms.frame,
+            owed,
             end: self.end,
             top: self.top,
         }
@@ -246,10 +255,16 @@ impl Lease {
         let before = after.saturating_sub(ask.hits);
         let from = before.max(known_top);
         let to = after.min(self.limit);
-        let grant = match seen.after {
+        let room = match seen.after {
             Some(_) => to.saturating_sub(from),
             None => 0,
         };
+        // What passed unasked is paid first; what a lost counter leaves of it, with the next question.
+        let grant = room.saturating_sub(ask.owed);
+        if current {
+            let unpaid = ask.owed.saturating_sub(room);
+            self.owed = self.owed.saturating_add(unpaid);
+        }
         self.events.granted = self.events.granted.saturating_add(grant);
         if before < known_top {
             self.events.regressed = true;
@@ -310,8 +325,17 @@ impl Lease {
     }
 
     /// A question failed: nothing is under way any more.
-    pub fn failed(&mut self) {
+    pub fn failed(&mut self, ask: &Ask) {
         self.asking = 0;
+        if ask.end == self.end {
+            self.owed = self.owed.saturating_add(ask.owed);
+        }
+    }
+
+    /// A request passes although nobody knows whether it may: the fleet is told with the next question.
+    pub fn pass_unasked(&mut self, terms: &Terms, now: u64) {
+        self.roll(terms, now);
+        self.owed = self.owed.saturating_add(terms.cost).min(terms.limit);
     }
 
     /// Decides by this proxy's share of the limit, while the service is away: its last known one, else
@@ -349,6 +373,7 @@ impl Lease {
         match bucket.take(self.alone, now, bucket.span(terms.cost)) {
             Verdict::Taken { tat } => {
                 self.alone = tat;
+                self.pass_unasked(terms, now);
                 Ok(())
             }
             Verdict::Refused { wait, healed } => {
@@ -470,6 +495,7 @@ impl Lease {
         self.last_at = now;
         self.purse = 0;
         self.debt = 0;
+        self.owed = 0;
     }
 
     fn first_position(&self) -> u64 {

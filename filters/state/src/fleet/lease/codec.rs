@@ -4,7 +4,7 @@ use super::Lease;
 use crate::gcra::Tat;
 
 /// How many.
-pub const BYTES: usize = 164;
+pub const BYTES: usize = 168;
 
 /// Numbers that fit 32 bits are kept so: positions do by their nature, the others are cut off there.
 impl Lease {
@@ -32,6 +32,7 @@ impl Lease {
             self.last_position,
             self.top,
             self.skip,
+            self.owed,
             self.last_after,
             self.last_hits,
             self.share,
@@ -82,6 +83,7 @@ impl Lease {
             &mut lease.last_position,
             &mut lease.top,
             &mut lease.skip,
+            &mut lease.owed,
             &mut lease.last_after,
             &mut lease.last_hits,
             &mut lease.share,

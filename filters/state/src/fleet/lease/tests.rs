@@ -652,3 +652,36 @@ fn a_clock_that_is_learnt_better_at_a_border_does_not_end_the_new_window() {
     );
     assert!(proxy.lease.take_events().expired > 0);
 }
+
+#[test]
+fn what_passed_while_nobody_answered_is_asked_for_when_somebody_does() {
+    let (mut service, mut proxy) = (Service::default(), Proxy::new(0));
+    let terms = Proxy::terms(1_000, 1, unit(Unit::Minute));
+    for i in 0..200 {
+        assert!(proxy.request(&mut service, &terms, START + i * 10 * MS));
+    }
+    let held = proxy.lease.tokens();
+    let mut alone = 0;
+    for i in 0..5_000 {
+        let now = START + 2 * SECOND + i * MS;
+        alone += u64::from(proxy.lease.take_alone(&terms, 1, now, &proxy.clock).is_ok());
+        if i % 100 == 0 {
+            // Nobody answers.
+            let ask = proxy.lease.ask(&terms, 1, now, &proxy.clock, SECOND);
+            proxy.lease.failed(&ask);
+        }
+    }
+    assert!(alone > 700, "{alone}");
+    // The counter was lost besides.
+    service.lose();
+    let mut passed = 0;
+    for i in 0..3_000 {
+        passed += u64::from(proxy.request(&mut service, &terms, START + 8 * SECOND + i * 10 * MS));
+    }
+    let all = 200 + alone + passed;
+    // No more than the limit and what the share gained meanwhile.
+    assert!(
+        all <= 1_000 + held.max(100),
+        "{all}: {alone} alone, then {passed}"
+    );
+}
