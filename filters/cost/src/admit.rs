@@ -9,6 +9,7 @@ use crate::policy::Cost;
 use crate::price::{ONE, Price};
 use crate::replies::{self, Shortfall};
 use crate::request::Asked;
+use crate::shared::Payments;
 use tollgate_core::exchange::state_name;
 use tollgate_core::{Consumer, Exchange, Flow, Money, UnixNanos, World};
 use tollgate_state::budget::Charge;
@@ -144,6 +145,7 @@ impl Cost {
             },
             request_bytes,
             hold: None,
+            payments: Payments::default(),
             remaining: None,
             warning: None,
             consumer: None,
@@ -230,11 +232,13 @@ impl Cost {
             } else {
                 Charge::Reserved(call.estimate)
             };
+            let payments = self.dues(&parts, call.estimate, world);
             match self
                 .accounts
                 .charge(parts, charge, &self.budgets, &self.meters, world)
             {
                 Ok((hold, standing)) => {
+                    call.payments = payments;
                     call.hold = Some(hold);
                     call.remaining = Some(standing.remaining);
                     call.warning = standing.warning.map(Notice::Budget);

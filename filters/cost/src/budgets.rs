@@ -31,6 +31,8 @@ pub struct Budget {
     pub limits: Vec<Limit>,
     /// Less left than this is a warning, for limits that are above it.
     pub low_balance: Money,
+    /// Shared by the whole fleet; what happens when its service does not answer.
+    pub global: Option<tollgate_state::fleet::service::FailureMode>,
     warn_percent: u64,
     zone: Zone,
 }

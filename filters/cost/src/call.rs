@@ -3,6 +3,7 @@
 use crate::accounts::{Hold, Warning};
 use crate::meters::Reason;
 use crate::request::Asked;
+use crate::shared::Payments;
 use crate::usage::{Findings, Reader, Usage};
 use tollgate_core::{Consumer, Headers, Money, UnixNanos};
 
@@ -22,6 +23,8 @@ pub(crate) struct Call {
     pub(crate) started: UnixNanos,
     pub(crate) request_bytes: Option<u64>,
     pub(crate) hold: Option<Hold>,
+    /// What the fleet is paid, or was.
+    pub(crate) payments: Payments,
     pub(crate) remaining: Option<Money>,
     pub(crate) warning: Option<Notice>,
     pub(crate) consumer: Option<Consumer>,

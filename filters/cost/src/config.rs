@@ -9,6 +9,7 @@ use crate::policy::Cost;
 use crate::price::model::Aliases;
 use crate::price::{self, Multiplier, Price};
 use crate::request;
+use crate::shared::Shared;
 use crate::show::Shown;
 use std::rc::Rc;
 use tollgate_core::config::{Compile, Section};
@@ -41,6 +42,17 @@ pub fn compile(section: Section<'_>, cx: &mut Compile<'_>) -> Option<Cost> {
         &multipliers.clone().unwrap_or_else(|| Rc::from([])),
     );
     let budgets = Budgets::compile(&section);
+    let fleet_value = section.optional("fleet");
+    let shared = match (fleet_value, &budgets) {
+        (Some(v), Some(budgets)) => Some(Shared::compile(v, budgets, cx)),
+        (None, Some(budgets)) if !crate::shared::names(budgets).is_empty() => {
+            section.error(
+                "a budget with scope: global needs the section fleet, which names the rate limit service's cluster",
+            );
+            None
+        }
+        _ => None,
+    };
     let refuse_anonymous = match section.optional("on_missing_consumer") {
         Some(v) => v.one_of(&[("refuse", true), ("pass", false)]),
         None => Some(true),
@@ -81,6 +93,10 @@ pub fn compile(section: Section<'_>, cx: &mut Compile<'_>) -> Option<Cost> {
         shown: shown?,
         accept_encoding: HeaderName::from_static("accept-encoding"),
         content_length: HeaderName::from_static("content-length"),
+        shared: match shared {
+            Some(shared) => Some(shared?),
+            None => None,
+        },
         accounts: Accounts::default(),
         usage_path: usage_path?,
         request_table: reads_requests.then(|| Rc::new(request::table())),

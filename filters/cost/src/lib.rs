@@ -37,6 +37,7 @@ pub mod price;
 pub mod replies;
 pub mod request;
 mod settle;
+pub mod shared;
 pub mod show;
 pub mod sse;
 pub mod usage;

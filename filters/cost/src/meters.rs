@@ -33,6 +33,8 @@ pub enum Reason {
     ConsumerMissing,
     /// The budget's account was too busy.
     Contended,
+    /// The fleet's service did not answer.
+    FleetUnavailable,
     /// The request is not as the price's checks ask for.
     RequestInvalid,
     /// A consumer has looked at what it spent.
@@ -41,7 +43,7 @@ pub enum Reason {
     UsageMethod,
 }
 
-const REASONS: [(Reason, &str); 14] = [
+const REASONS: [(Reason, &str); 15] = [
     (Reason::Unpriced, "unpriced"),
     (Reason::Flat, "flat"),
     (Reason::Measured, "measured"),
@@ -53,6 +55,7 @@ const REASONS: [(Reason, &str); 14] = [
     (Reason::Replied, "replied"),
     (Reason::ConsumerMissing, "consumer_missing"),
     (Reason::Contended, "budget_contended"),
+    (Reason::FleetUnavailable, "budget_unavailable"),
     (Reason::RequestInvalid, "request_invalid"),
     (Reason::UsagePage, "usage_page"),
     (Reason::UsageMethod, "usage_method"),

@@ -10,6 +10,7 @@ use crate::meters::Meters;
 use crate::price::Price;
 use crate::price::model::Aliases;
 use crate::request;
+use crate::shared::Shared;
 use crate::show::Shown;
 use crate::usage::{Format, Reader};
 use std::rc::Rc;
@@ -33,6 +34,8 @@ pub struct Cost {
     pub(crate) meters: Meters,
     pub(crate) gauges: Gauges,
     pub(crate) accounts: Accounts,
+    /// Budgets of the whole fleet.
+    pub(crate) shared: Option<Shared>,
     pub(crate) ledger: Option<Ledger>,
     /// Where a consumer sees what it has spent.
     pub(crate) usage_path: Option<Vec<u8>>,
@@ -55,6 +58,8 @@ enum State {
     Nothing,
     /// Its body is being read.
     Asking(Box<Asking>),
+    /// It waits for the fleet's money.
+    Paying(Box<Call>),
     Priced(Box<Call>),
 }
 
@@ -88,12 +93,31 @@ impl Cost {
             Ok(None) => return Flow::Continue,
             Err(refusal) => return refusal,
         };
+        self.go_on(stream, Box::new(call), exchange, world)
+    }
+
+    /// Pays the fleet; then the call begins.
+    fn go_on(
+        &self,
+        stream: &mut Stream,
+        mut call: Box<Call>,
+        exchange: &mut Exchange,
+        world: &dyn World,
+    ) -> Flow {
+        match self.pay(&mut call, exchange, world) {
+            Ok(true) => {}
+            Ok(false) => {
+                stream.0 = State::Paying(call);
+                return Flow::HoldForWake;
+            }
+            Err(refusal) => return refusal,
+        }
         // Usage cannot be read out of a compressed answer.
         let encoding = exchange.request.sole("accept-encoding");
         if call.needs.usage && encoding != Ok(Some(b"identity")) {
             exchange.request.set(&self.accept_encoding, "identity");
         }
-        stream.0 = State::Priced(Box::new(call));
+        stream.0 = State::Priced(call);
         Flow::Continue
     }
 
@@ -188,6 +212,16 @@ impl Policy for Cost {
                 stream.0 = State::Asking(asking);
                 Flow::HoldForBody
             }
+            other => {
+                stream.0 = other;
+                Flow::Continue
+            }
+        }
+    }
+
+    fn on_wake(&self, stream: &mut Stream, exchange: &mut Exchange, world: &dyn World) -> Flow {
+        match std::mem::take(&mut stream.0) {
+            State::Paying(call) => self.go_on(stream, call, exchange, world),
             other => {
                 stream.0 = other;
                 Flow::Continue
@@ -307,6 +341,9 @@ impl Policy for Cost {
     }
 
     fn on_log(&self, stream: &mut Stream, exchange: &mut Exchange, world: &dyn World) {
+        if let State::Paying(call) = &mut stream.0 {
+            self.unpay(call, world);
+        }
         if let Some(call) = stream.call_mut() {
             let ending = if exchange.replied.is_some() {
                 Ending::Replied
@@ -327,6 +364,9 @@ impl Policy for Cost {
     }
 
     fn on_background_reply(&self, world: &dyn World, id: CallId, reply: &dyn CallReply) {
+        if let Some(shared) = &self.shared {
+            shared.on_reply(world, id, reply);
+        }
         if let Some(ledger) = &self.ledger {
             ledger.answered(id, reply.outcome(), &self.meters, world);
         }

@@ -86,6 +86,20 @@ pub fn contended() -> LocalReply {
     .header("retry-after", "1")
 }
 
+/// The fleet's service did not answer, and the budget says `failure_mode: deny`.
+#[must_use]
+pub fn fleet_unavailable() -> LocalReply {
+    Problem::new(
+        503,
+        "budget-service-unavailable",
+        "The budget cannot be charged right now",
+        GrpcStatus::UNAVAILABLE,
+    )
+    .detail("Try again.")
+    .reply("tollgate_budget_service_unavailable")
+    .header("retry-after", "1")
+}
+
 /// A single call would cost more than one call may.
 #[must_use]
 pub fn too_expensive(budget: &Budget, estimate: Money, most: Money, currency: &str) -> LocalReply {

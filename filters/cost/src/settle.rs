@@ -137,6 +137,7 @@ impl Cost {
         {
             call.remaining = Some(standing.remaining);
         }
+        self.settle_shared(call, outcome.cost, world);
         self.meter(call, &outcome, world);
         self.publish(call, &outcome, exchange);
         if let Some(ledger) = &self.ledger {

@@ -1,19 +1,20 @@
 //! Reading the configuration.
 
+mod fleet;
 mod options;
 mod rules;
 
 use crate::RateLimit;
 use crate::answer::Shown;
 use crate::counters::{LimitCounters, TableCounters};
-use crate::fleet::{FailureMode, Fleet};
+use crate::fleet::Fleet;
 use crate::key::Part;
 use crate::limit::{BucketSet, Limit, Rule};
 use options::LeaseRule;
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
 use tollgate_core::HeaderName;
 use tollgate_core::config::{Compile, Section, Value};
+use tollgate_state::fleet::service::FailureMode;
 use tollgate_state::gcra::Bucket;
 use tollgate_state::lease::Leases;
 use tollgate_state::table::Table;
@@ -57,7 +58,7 @@ pub fn compile(section: Section<'_>, cx: &mut Compile<'_>) -> Option<RateLimit> 
     let fleet = fleet_value.clone().and_then(|v| Fleet::compile(v, cx));
     let mut all = Limits {
         sets: Vec::new(),
-        expected_proxies: fleet.as_ref().map_or(1, |f| f.expected_proxies),
+        fleet: fleet.as_ref(),
         has_fleet,
         status: status.unwrap_or(429),
         leases: lease_rule.unwrap_or_default(),
@@ -104,15 +105,15 @@ pub fn compile(section: Section<'_>, cx: &mut Compile<'_>) -> Option<RateLimit> 
 }
 
 /// Limits as they are read: their bucket sets lie in one list.
-struct Limits {
+struct Limits<'a> {
     sets: Vec<BucketSet>,
-    expected_proxies: u64,
+    fleet: Option<&'a Fleet>,
     has_fleet: bool,
     status: u16,
     leases: LeaseRule,
 }
 
-impl Limits {
+impl Limits<'_> {
     fn limit(&mut self, value: Value<'_>, cx: &mut Compile<'_>) -> Option<Limit> {
         let section = value.section()?;
         let name = section.required("name").and_then(|v| v.identifier());
@@ -140,10 +141,15 @@ impl Limits {
             .filter_map(|v| self.rule(v, &label, &key))
             .collect();
         let global = global?;
+        let smooth = self.smooth(&section, global.is_some());
         if global.is_some() {
-            self.one_bucket(first_set, &section, &rules_path);
+            if self.is_ticket() {
+                self.dispense(first_set, smooth?, &label, &section, &rules_path);
+            } else {
+                self.one_bucket(first_set, &section, &rules_path);
+            }
         }
-        if global == Some(FailureMode::Local) {
+        if global == Some(FailureMode::Local) && !self.is_ticket() {
             self.add_fallbacks(first_set, &label);
         }
         section.finish();
@@ -162,77 +168,6 @@ impl Limits {
             skip_without_key: skip_without_key?,
             global,
         })
-    }
-
-    /// `scope` and what only a global limit has. The inner `None` is a local limit.
-    fn scope(&self, section: &Section<'_>) -> Option<Option<FailureMode>> {
-        let scope = section.optional("scope");
-        let failure_mode = section.optional("failure_mode");
-        let global = match &scope {
-            Some(v) => v.one_of(&[("local", false), ("global", true)])?,
-            None => false,
-        };
-        if !global {
-            if let Some(v) = failure_mode {
-                v.error("has a meaning only with scope: global");
-            }
-            return Some(None);
-        }
-        if !self.has_fleet
-            && let Some(v) = scope
-        {
-            v.error("needs the section fleet, which names the rate limit service's cluster");
-        }
-        match failure_mode {
-            Some(v) => v
-                .one_of(&[
-                    ("deny", FailureMode::Deny),
-                    ("allow", FailureMode::Allow),
-                    ("local", FailureMode::Local),
-                ])
-                .map(Some),
-            None => Some(Some(FailureMode::Local)),
-        }
-    }
-
-    /// The service holds one limit for each name, so a global limit cannot have several.
-    fn one_bucket(&self, first_set: usize, section: &Section<'_>, rules_path: &str) {
-        let mut buckets = self.sets.iter().skip(first_set).map(|s| &s.buckets);
-        let first = buckets.next();
-        let same = buckets.all(|b| Some(b) == first);
-        if !same || first.is_some_and(|b| b.len() > 1) {
-            section.report().error(
-                rules_path,
-                "a limit of scope: global has one bucket, the same in all rules",
-            );
-        }
-    }
-
-    /// While the service is away each proxy grants its share: 1/n of the bucket at 1/n of the rate.
-    fn add_fallbacks(&mut self, first_set: usize, limit: &Rc<str>) {
-        for at in first_set..self.sets.len() {
-            let Some(set) = self.sets.get(at) else {
-                continue;
-            };
-            let n = self.expected_proxies;
-            let share = |b: &Bucket| {
-                let interval = b.fill_interval().saturating_mul(n);
-                // At least one request must fit, or a small limit would be no limit but a wall.
-                let most = b
-                    .max_tokens()
-                    .checked_div(n)
-                    .unwrap_or(0)
-                    .max(set.cost.max(1));
-                Bucket::new(most, b.tokens_per_fill(), interval).unwrap_or(*b)
-            };
-            let buckets = set.buckets.iter().map(share).collect();
-            let fallback = BucketSet::new(limit, buckets, set.cost, true);
-            let index = self.sets.len();
-            self.sets.push(fallback);
-            if let Some(set) = self.sets.get_mut(at) {
-                set.fallback = Some(index);
-            }
-        }
     }
 }
 

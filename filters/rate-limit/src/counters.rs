@@ -146,6 +146,7 @@ pub(crate) struct ServiceCounters {
     pub(crate) error: MetricId,
     pub(crate) unknown_cluster: MetricId,
     pub(crate) unknown_limit: MetricId,
+    pub(crate) breaker_open: MetricId,
 }
 
 impl ServiceCounters {
@@ -158,6 +159,7 @@ impl ServiceCounters {
             error: outcome("error"),
             unknown_cluster: outcome("unknown_cluster"),
             unknown_limit: outcome("unknown_limit"),
+            breaker_open: outcome("breaker_open"),
         }
     }
 }

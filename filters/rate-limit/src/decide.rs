@@ -3,7 +3,7 @@
 use crate::RateLimit;
 use crate::answer;
 use crate::key::Request;
-use crate::ledger::{Applied, Ledger};
+use crate::ledger::{Applied, Held, Ledger};
 use crate::limit::{BucketSet, Limit};
 use tollgate_core::exchange::state_name;
 use tollgate_core::flow::LocalReply;
@@ -40,6 +40,8 @@ pub(crate) enum Next {
     Limit,
     /// The service has been asked.
     Hold,
+    /// A lease is waited for.
+    Wait,
     /// The request is refused.
     Refuse(Box<LocalReply>),
 }
@@ -51,6 +53,7 @@ impl RateLimit {
             match self.decide(index, turn) {
                 Next::Limit => {}
                 Next::Hold => return Flow::HoldForCall,
+                Next::Wait => return Flow::HoldForWake,
                 Next::Refuse(reply) => return self.reply(turn, reply),
             }
         }
@@ -144,6 +147,9 @@ impl RateLimit {
 
     /// This proxy's own buckets, then the fleet's.
     fn take(&self, choice: &Choice<'_>, parts: &[u8], turn: &mut Turn<'_>) -> Next {
+        if choice.buckets.ticket.is_some() {
+            return self.take_ticket(choice, parts, turn);
+        }
         let place = self.place(choice.buckets, parts, turn.world);
         let next = self.take_at(choice, place, turn);
         let last = turn.ledger.applied.last();
@@ -189,7 +195,7 @@ impl RateLimit {
         turn.ledger.applied.push(Applied {
             limit: choice.index,
             set: choice.set,
-            place,
+            held: Held::Table(place),
             tokens,
             taken_at: now,
             taken: answer.allowed && tokens > 0,
@@ -239,6 +245,9 @@ impl RateLimit {
                 continue;
             };
             let set = other.buckets;
+            if set.ticket.is_some() {
+                continue;
+            }
             let place = self.place(set, &parts, world);
             let now = world.now().0;
             let spans = set.charge(other.tokens);
@@ -289,7 +298,7 @@ impl RateLimit {
         Flow::Reply(reply)
     }
 
-    fn give_back(&self, applied: &mut Applied, world: &dyn World) {
+    pub(crate) fn give_back(&self, applied: &mut Applied, world: &dyn World) {
         if !std::mem::take(&mut applied.taken) {
             return;
         }
@@ -310,11 +319,17 @@ impl RateLimit {
                 };
             }
         }
+        let place = match applied.held {
+            Held::Table(place) => place,
+            Held::Lease(place, end) => {
+                return self.give_back_lease(set, applied, place, end, world);
+            }
+        };
         let now = world.now().0;
         let spans = set.charge(applied.tokens);
         let spans = spans.as_slice();
         let elapsed = now.saturating_sub(applied.taken_at);
-        let (table, place) = (&self.table, applied.place);
+        let table = &self.table;
         if set.leased {
             let leases = &self.leases;
             if !leases.give_back(table, world, place, &set.buckets, spans, elapsed, now) {

@@ -1,31 +1,19 @@
-//! Limits held across a fleet: each request asks a rate limit service
+//! Limits held across a fleet: a rate limit service is asked
 //! ([`envoy.service.ratelimit.v3`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/ratelimit/v3/rls.proto)).
 //!
-//! The service sees one descriptor, `(limit name, keyed hash of the key)`: no address, id or header of a client
-//! reaches it, its logs or its storage. Addresses are guessable, hence the key to the hash.
+//! In mode `ticket` requests are served from leases ([`tollgate_state::fleet`]). Here is mode `classic`: each request
+//! is a question, and the service decides. It sees one descriptor, `(limit name, keyed hash of the key)`: no address,
+//! id or header of a client reaches it, its logs or its storage.
 
 use crate::counters::ServiceCounters;
-use crate::proto;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
 use std::cell::Cell;
-use tollgate_core::config::{Compile, Section, Value};
-use tollgate_core::world::{Call, CallAnswer, Level};
+use tollgate_core::config::{Compile, Value};
+use tollgate_core::world::{CallAnswer, Level};
 use tollgate_core::{MetricId, World};
-
-const VERSION: u8 = 1;
-const LEAST_KEY: usize = 16;
-
-/// What happens to a request when the service does not answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FailureMode {
-    /// 503.
-    Deny,
-    /// It passes.
-    Allow,
-    /// This proxy's share of the limit decides.
-    Local,
-}
+use tollgate_state::fleet::counters::Failure;
+use tollgate_state::fleet::dispenser::Dispenser;
+use tollgate_state::fleet::proto;
+use tollgate_state::fleet::service::{Mode, Service};
 
 /// How asking went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,12 +37,7 @@ pub(crate) enum Outcome {
 /// The service and how it is asked.
 #[derive(Debug)]
 pub(crate) struct Fleet {
-    cluster: String,
-    domain: String,
-    key: Hmac<Sha256>,
-    timeout_ms: u32,
-    /// A proxy's share of a limit while the service does not answer is one in this many.
-    pub(crate) expected_proxies: u64,
+    pub(crate) dispenser: Dispenser,
     counters: ServiceCounters,
     warned_cluster: Cell<bool>,
     warned_limit: Cell<bool>,
@@ -62,63 +45,42 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     pub(crate) fn compile(value: Value<'_>, cx: &mut Compile<'_>) -> Option<Self> {
-        let section = value.section()?;
-        let cluster = section.required("cluster").and_then(|v| v.nonempty());
-        let domain = match section.optional("domain") {
-            Some(v) => v.identifier(),
-            None => Some("tollgate".into()),
-        };
-        let key = key(&section, cx);
-        // One question for each request. Required, so that another way of asking can become the default.
-        let mode = section
-            .required("mode")
-            .and_then(|v| v.one_of(&[("classic", ())]));
-        let timeout_ms = match section.optional("timeout") {
-            Some(v) => v.duration().and_then(|d| {
-                let ms = u32::try_from(d.millis_ceil()).ok();
-                let ms = ms.filter(|ms| (1..=60_000).contains(ms));
-                v.accept(ms, "must be between 1ms and 60s")
-            }),
-            None => Some(100),
-        };
-        let expected_proxies = match section.optional("expected_proxies") {
-            Some(v) => v.integer(1..=100_000),
-            None => Some(1),
-        };
-        section.finish();
-        mode?;
+        let service = Service::compile(value, cx, "rate_limit")?;
         Some(Self {
-            cluster: cluster?.to_owned(),
-            domain: domain?.to_string(),
-            key: key?,
-            timeout_ms: timeout_ms?,
-            expected_proxies: expected_proxies?,
             counters: ServiceCounters::register(cx.metrics),
+            dispenser: Dispenser::new(service),
             warned_cluster: Cell::new(false),
             warned_limit: Cell::new(false),
         })
     }
 
-    /// Asks for `cost` hits; the answer comes to [`Fleet::read`]. `false`: the call could not be sent.
+    pub(crate) fn service(&self) -> &Service {
+        &self.dispenser.service
+    }
+
+    pub(crate) fn is_ticket(&self) -> bool {
+        self.service().mode == Mode::Ticket
+    }
+
+    /// Asks for `cost` hits; the answer comes to [`Fleet::read`]. `false`: no call was sent.
     pub(crate) fn ask(&self, world: &dyn World, limit: &str, parts: &[u8], cost: u64) -> bool {
-        let hits = u32::try_from(cost).unwrap_or(u32::MAX);
-        let call = Call::Grpc {
-            cluster: self.cluster.clone(),
-            service: proto::SERVICE.to_owned(),
-            method: proto::METHOD.to_owned(),
-            message: proto::request(&self.domain, limit, &self.name(limit, parts), hits),
-            timeout_ms: self.timeout_ms,
-        };
-        if world.call(&call).is_ok() {
+        let service = self.service();
+        if !service.admits(world.now().0) {
+            world.count(self.counters.breaker_open, 1);
+            return false;
+        }
+        let name = service.namer.classic(limit, parts);
+        if world.call(&service.call(limit, &name, cost, true)).is_ok() {
             return true;
         }
         world.count(self.counters.unknown_cluster, 1);
+        service.note_failure(world, Failure::UnknownCluster);
         if !self.warned_cluster.replace(true) {
             world.log(
                 Level::Error,
                 format_args!(
                     "rate_limit.fleet: the proxy has no cluster {}",
-                    self.cluster
+                    service.cluster
                 ),
             );
         }
@@ -129,12 +91,19 @@ impl Fleet {
     pub(crate) fn read(&self, world: &dyn World, limit: &str, answer: &CallAnswer) -> Outcome {
         let (outcome, counter) = self.judge(answer);
         world.count(counter, 1);
+        match outcome {
+            Outcome::Failed if counter == self.counters.unavailable => {
+                self.service().note_failure(world, Failure::Unavailable);
+            }
+            Outcome::Failed => self.service().note_failure(world, Failure::Error),
+            _ => self.service().succeeded(world),
+        }
         if counter == self.counters.unknown_limit && !self.warned_limit.replace(true) {
             world.log(
                 Level::Error,
                 format_args!(
                     "rate_limit.fleet: the rate limit service has no limit for domain {} and descriptor {limit}",
-                    self.domain
+                    self.service().domain
                 ),
             );
         }
@@ -173,43 +142,4 @@ impl Fleet {
             _ => (Outcome::Failed, self.counters.error),
         }
     }
-
-    /// 16 bytes of HMAC-SHA256 in hex: of a fixed length, and nothing in it needs escaping.
-    fn name(&self, limit: &str, parts: &[u8]) -> String {
-        let mut mac = self.key.clone();
-        mac.update(&[VERSION]);
-        mac.update(&u64::try_from(limit.len()).unwrap_or(0).to_le_bytes());
-        mac.update(limit.as_bytes());
-        mac.update(parts);
-        let digest = mac.finalize().into_bytes();
-        let mut hex = String::with_capacity(32);
-        for byte in digest.iter().take(16) {
-            for nibble in [byte >> 4, byte & 0x0f] {
-                hex.extend(char::from_digit(u32::from(nibble), 16));
-            }
-        }
-        hex
-    }
-}
-
-fn key(section: &Section<'_>, cx: &Compile<'_>) -> Option<Hmac<Sha256>> {
-    let source = section.required("key")?.section()?;
-    let name = source
-        .required("env")
-        .and_then(|v| v.nonempty().map(|n| (v.path().to_owned(), n)));
-    let report = source.report();
-    source.finish();
-    let (path, name) = name?;
-    let Some(secret) = (cx.env)(name) else {
-        report.error(&path, "the environment variable is not set in the VM");
-        return None;
-    };
-    if secret.len() < LEAST_KEY {
-        report.error(
-            &path,
-            format!("the environment variable must hold at least {LEAST_KEY} characters"),
-        );
-        return None;
-    }
-    Hmac::new_from_slice(secret.as_bytes()).ok()
 }

@@ -2,6 +2,8 @@
 
 use crate::key::Address;
 use tollgate_core::Exchange;
+use tollgate_state::fleet::dispenser;
+use tollgate_state::fleet::table as leases;
 use tollgate_state::gcra::Reading;
 use tollgate_state::table::{Place, Readings};
 
@@ -14,6 +16,8 @@ pub(crate) struct Ledger {
     pub(crate) next: usize,
     /// A service was asked for the limit applied last.
     pub(crate) asking: bool,
+    /// A limit waits for a lease.
+    pub(crate) waiting: Option<Waiting>,
     /// The buckets that decide (set and place) if that service does not answer.
     pub(crate) fallback: Option<(usize, Place)>,
     /// The limits answered the request themselves; their headers are in the reply.
@@ -31,7 +35,7 @@ pub(crate) struct Applied {
     pub(crate) limit: usize,
     /// Index of its bucket set.
     pub(crate) set: usize,
-    pub(crate) place: Place,
+    pub(crate) held: Held,
     /// What the request costs, in tokens.
     pub(crate) tokens: u64,
     /// When that was taken.
@@ -43,6 +47,28 @@ pub(crate) struct Applied {
     pub(crate) readings: Readings,
     /// The readings are the fleet's, which gets nothing back.
     pub(crate) of_fleet: bool,
+}
+
+/// A limit that waits for a lease.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiting {
+    /// Index of the limit.
+    pub(crate) limit: usize,
+    /// Index of its bucket set.
+    pub(crate) set: usize,
+    /// What the request costs.
+    pub(crate) tokens: u64,
+    pub(crate) place: leases::Place,
+    pub(crate) ticket: dispenser::Ticket,
+}
+
+/// Where what was taken can be given back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Held {
+    /// To the bucket table.
+    Table(Place),
+    /// To a lease, if it is still of the window that ends then; to the own bucket in any case.
+    Lease(leases::Place, Option<u64>),
 }
 
 impl Applied {

@@ -9,7 +9,8 @@
 //! | `limit`, `key`, `cost` | which buckets a request has, and what it costs |
 //! | `decide`, `ledger` | taking tokens, all or nothing; what is remembered of an exchange |
 //! | `answer` | headers and refusals |
-//! | `service`, `fleet`, `proto` | limits held by a rate limit service: when, what and how it is asked |
+//! | `service`, `fleet` | limits held by a rate limit service: when, what and how it is asked |
+//! | `ticket` | limits of the whole fleet, served from leases |
 //! | `stages` | the same policy in two places of a chain |
 #![forbid(unsafe_code)]
 
@@ -27,11 +28,11 @@ mod fleet;
 mod key;
 mod ledger;
 mod limit;
-mod proto;
 mod service;
 mod stages;
 #[cfg(test)]
 mod tests;
+mod ticket;
 
 pub use compile::compile;
 pub use stages::{EarlyLimits, Limits};
@@ -39,7 +40,7 @@ pub use stages::{EarlyLimits, Limits};
 use decide::Turn;
 use std::cell::{Cell, RefCell};
 use tollgate_core::flow::ResponseFlow;
-use tollgate_core::world::CallAnswer;
+use tollgate_core::world::{CallAnswer, CallId, CallReply};
 use tollgate_core::{Exchange, Flow, HeaderName, Policy, World};
 use tollgate_state::lease::Leases;
 use tollgate_state::occupancy;
@@ -108,6 +109,11 @@ impl RateLimit {
         self.events.returned(world, returned);
     }
 
+    /// A lease may have come for a limit before `end`.
+    fn woken_until(&self, end: usize, exchange: &mut Exchange, world: &dyn World) -> Flow {
+        self.visit(end, exchange, world, |turn| self.woken(turn))
+    }
+
     fn visit(
         &self,
         end: usize,
@@ -167,6 +173,20 @@ impl Policy for RateLimit {
         answer: &CallAnswer,
     ) -> Flow {
         self.answered_until(self.limits.len(), exchange, world, answer)
+    }
+
+    fn on_wake(&self, _stream: &mut (), exchange: &mut Exchange, world: &dyn World) -> Flow {
+        self.woken_until(self.limits.len(), exchange, world)
+    }
+
+    fn on_log(&self, _stream: &mut (), exchange: &mut Exchange, world: &dyn World) {
+        self.gone(exchange, world);
+    }
+
+    fn on_background_reply(&self, world: &dyn World, id: CallId, reply: &dyn CallReply) {
+        if let Some(fleet) = &self.fleet {
+            fleet.dispenser.on_reply(world, id, reply);
+        }
     }
 
     fn on_response_headers(

@@ -2,12 +2,13 @@
 
 use crate::cost::Cost;
 use crate::counters::LimitCounters;
-use crate::fleet::FailureMode;
 use crate::key::{AddressRule, Part};
 use std::cell::OnceCell;
 use std::rc::Rc;
 use tollgate_core::matcher::Matcher;
 use tollgate_core::{Consumer, Duration, Exchange, World};
+use tollgate_state::fleet::dispenser::{Quota, Subject};
+use tollgate_state::fleet::service::FailureMode;
 use tollgate_state::gcra::{Bucket, MAX_BUCKETS, Tat};
 use tollgate_state::seed::Seed;
 use tollgate_state::table::Key;
@@ -58,6 +59,8 @@ pub(crate) struct BucketSet {
     pub(crate) policy: String,
     /// The smaller share that counts while the fleet's service does not answer.
     pub(crate) fallback: Option<usize>,
+    /// Of a limit of the whole fleet in mode `ticket`: what is dispensed.
+    pub(crate) ticket: Option<Dispensed>,
     limit: Rc<str>,
     is_fallback: bool,
     /// The key's hash up to where the request's own parts begin.
@@ -77,6 +80,27 @@ impl Spans<'_> {
             Self::OfSet(spans) => spans,
             Self::OfRequest(spans, n) => spans.get(..*n).unwrap_or_default(),
         }
+    }
+}
+
+/// What a set of buckets is for the whole fleet.
+#[derive(Debug)]
+pub(crate) struct Dispensed {
+    pub(crate) subject: Subject,
+    pub(crate) quota: Quota,
+}
+
+impl BucketSet {
+    /// What a request of that cost wants of the fleet.
+    pub(crate) fn dispensed(&self, tokens: u64) -> Option<(&Subject, Quota)> {
+        let dispensed = self.ticket.as_ref()?;
+        let span = self.charge(tokens).as_slice().first().copied();
+        let quota = Quota {
+            cost: tokens,
+            bucket: self.buckets.first().copied().zip(span),
+            ..dispensed.quota
+        };
+        Some((&dispensed.subject, quota))
     }
 }
 
@@ -134,6 +158,7 @@ impl BucketSet {
             leased: false,
             buckets,
             fallback: None,
+            ticket: None,
             limit: Rc::clone(limit),
             is_fallback,
             start: OnceCell::new(),

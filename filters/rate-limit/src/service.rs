@@ -1,11 +1,12 @@
-//! Limits with `scope: global`: after this proxy's own bucket the fleet's service is asked.
+//! Limits with `scope: global` in mode `classic`: after this proxy's own bucket the fleet's service is asked.
 
 use crate::RateLimit;
 use crate::answer;
 use crate::decide::{Choice, Next, Turn};
-use crate::fleet::{FailureMode, Outcome};
+use crate::fleet::Outcome;
 use tollgate_core::Flow;
 use tollgate_core::world::CallAnswer;
+use tollgate_state::fleet::service::FailureMode;
 
 impl RateLimit {
     /// Asks the service for the limit that was applied last.

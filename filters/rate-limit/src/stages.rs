@@ -4,7 +4,7 @@
 use crate::RateLimit;
 use std::rc::Rc;
 use tollgate_core::flow::ResponseFlow;
-use tollgate_core::world::CallAnswer;
+use tollgate_core::world::{CallAnswer, CallId, CallReply};
 use tollgate_core::{Exchange, Flow, Policy, World};
 
 /// The limits whose key needs no consumer. Also sets the response headers of both stages, so it must stand
@@ -50,6 +50,19 @@ impl Policy for EarlyLimits {
             .answered_until(self.0.late_from, exchange, world, answer)
     }
 
+    fn on_wake(&self, _stream: &mut (), exchange: &mut Exchange, world: &dyn World) -> Flow {
+        self.0.woken_until(self.0.late_from, exchange, world)
+    }
+
+    // For both stages.
+    fn on_log(&self, stream: &mut (), exchange: &mut Exchange, world: &dyn World) {
+        self.0.on_log(stream, exchange, world);
+    }
+
+    fn on_background_reply(&self, world: &dyn World, id: CallId, reply: &dyn CallReply) {
+        self.0.on_background_reply(world, id, reply);
+    }
+
     fn on_response_headers(
         &self,
         stream: &mut (),
@@ -82,6 +95,10 @@ impl Policy for Limits {
             return Flow::Continue;
         }
         self.0.on_request_headers(stream, exchange, world)
+    }
+
+    fn on_wake(&self, stream: &mut (), exchange: &mut Exchange, world: &dyn World) -> Flow {
+        self.0.on_wake(stream, exchange, world)
     }
 
     fn on_call(

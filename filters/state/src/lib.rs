@@ -12,6 +12,7 @@
 //! | [`rollback`] | what became of each variant's requests lately, whether that is chance, and what was rolled back | canary |
 //! | [`budget`] | what was spent and reserved in a window | cost |
 //! | [`replay`] | deliveries under way and delivered, never forgotten early | webhook signatures |
+//! | [`fleet`] | leases of what a whole fleet may spend | limits, budgets, replay guard |
 #![forbid(unsafe_code)]
 
 // As WebAssembly, `#[test]` means wasm_bindgen_test: see tests/wasm-test.
@@ -21,6 +22,7 @@ extern crate tollgate_wasm_test;
 
 pub mod budget;
 pub mod cas;
+pub mod fleet;
 pub mod gcra;
 pub mod lease;
 pub mod occupancy;

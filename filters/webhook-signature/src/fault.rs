@@ -28,6 +28,8 @@ pub(crate) enum Fault {
     InFlight,
     /// Verified, but nobody can tell whether it came before.
     ReplayFull,
+    /// Verified, but the fleet's service did not say whether another proxy had it.
+    FleetUnavailable,
 }
 
 impl Fault {
@@ -44,6 +46,7 @@ impl Fault {
             Self::Delivered => "delivered",
             Self::InFlight => "in_flight",
             Self::ReplayFull => "replay_full",
+            Self::FleetUnavailable => "fleet_unavailable",
         }
     }
 
@@ -139,6 +142,14 @@ impl Fault {
             )
             .reply("tollgate_webhook_replay_full")
             .header("retry-after", "30"),
+            Self::FleetUnavailable => problem(
+                503,
+                "webhook-replay-unavailable",
+                "The gateway cannot tell whether this webhook was delivered before",
+                "The service that the gateways of the fleet ask did not answer. Send it again later.",
+            )
+            .reply("tollgate_webhook_replay_unavailable")
+            .header("retry-after", "1"),
         };
         if reply.status == 401 {
             // RFC 9110, 15.5.2: a 401 names a challenge. No registered one exists for webhooks.

@@ -37,6 +37,7 @@ mod handshake;
 mod lane;
 mod mac;
 mod meters;
+mod once;
 mod place;
 mod pointer;
 mod presets;
@@ -62,7 +63,9 @@ use std::rc::Rc;
 use tollgate_core::config::{Compile, Section};
 use tollgate_core::exchange::state_name;
 use tollgate_core::headers::HeaderName;
+use tollgate_core::world::CallAnswer;
 use tollgate_core::{Exchange, Flow, Policy, ResponseFlow, ResponseRead, World};
+use tollgate_state::fleet::once::Visit;
 use tollgate_state::replay::{Claim, Ticket};
 
 /// What the verdict header says about a request that passed without being verified.
@@ -88,6 +91,8 @@ pub struct WebhookStream {
     check: Option<Box<Check>>,
     /// The delivery that the replay guard let through.
     claim: Option<(Rc<Rule>, Ticket)>,
+    /// The same, where the fleet is asked; and whether it has said that it is the first.
+    visit: Option<(Visit, bool)>,
 }
 
 /// Reads the section `webhook_signature` (or the whole configuration of the single filter).
@@ -105,6 +110,7 @@ pub fn compile(section: Section<'_>, cx: &mut Compile<'_>) -> Option<WebhookSign
              after it could not change the headers any more",
         )
     });
+    let fleet = section.optional("fleet").and_then(|v| once::service(v, cx));
     let presets = Presets::load();
     let mut names = Vec::new();
     let items = section
@@ -114,7 +120,7 @@ pub fn compile(section: Section<'_>, cx: &mut Compile<'_>) -> Option<WebhookSign
     let count = items.len();
     let rules: Vec<Rc<Rule>> = items
         .into_iter()
-        .filter_map(|item| Rule::compile(item.section()?, cx, &presets, &mut names))
+        .filter_map(|item| Rule::compile(item.section()?, cx, &presets, &mut names, fleet.as_ref()))
         .map(Rc::new)
         .collect();
     section.finish();
@@ -141,15 +147,54 @@ impl WebhookSignature {
                 .facts
                 .publish(state_name::WEBHOOK_SECRET, secret.id.as_bytes());
         }
-        if let Err(fault) = claim(rule, verified, stream, world) {
-            rule.meters.decision(world, fault.reason());
-            exchange.facts.publish(state_name::WEBHOOK, fault.reason());
-            return fault.reply(rule).into();
+        match claim(rule, verified, stream, world) {
+            Ok(None) => self.passed(rule, exchange, world),
+            Ok(Some(next)) => self.asked(rule, next, stream, exchange, world),
+            Err(fault) => Self::repeated(rule, fault, exchange, world),
         }
+    }
+
+    /// Nothing stands against it any more.
+    fn passed(&self, rule: &Rule, exchange: &mut Exchange, world: &dyn World) -> Flow {
         rule.meters.decision(world, "verified");
         exchange.facts.publish(state_name::WEBHOOK, "verified");
         self.tell(rule.scheme.name(), exchange);
         Flow::Continue
+    }
+
+    /// Verified, and refused all the same.
+    fn repeated(rule: &Rule, fault: Fault, exchange: &mut Exchange, world: &dyn World) -> Flow {
+        rule.meters.decision(world, fault.reason());
+        exchange.facts.publish(state_name::WEBHOOK, fault.reason());
+        fault.reply(rule).into()
+    }
+
+    /// What the fleet said about the delivery.
+    fn asked(
+        &self,
+        rule: &Rc<Rule>,
+        next: once::Next,
+        stream: &mut WebhookStream,
+        exchange: &mut Exchange,
+        world: &dyn World,
+    ) -> Flow {
+        match next {
+            once::Next::Hold => return Flow::HoldForCall,
+            once::Next::First => {
+                if let Some((_, first)) = &mut stream.visit {
+                    *first = true;
+                }
+            }
+            once::Next::Pass => stream.visit = None,
+            once::Next::Fault(fault) => {
+                stream.visit = None;
+                if !rule.report {
+                    end_claim(stream, fault == Fault::Delivered, world);
+                    return Self::repeated(rule, fault, exchange, world);
+                }
+            }
+        }
+        self.passed(rule, exchange, world)
     }
 
     /// Not verified: refused, or let through with a mark where the rule says so.
@@ -193,21 +238,26 @@ fn claim(
     verified: &Verified,
     stream: &mut WebhookStream,
     world: &dyn World,
-) -> Result<(), Fault> {
+) -> Result<Option<once::Next>, Fault> {
     let Some(replay) = &rule.replay else {
-        return Ok(());
+        return Ok(None);
     };
     let fault = match replay.claim(&verified.identity, &rule.meters, world) {
         Claim::First(ticket) => {
             stream.claim = Some((Rc::clone(rule), ticket));
-            return Ok(());
+            let Some(once) = &replay.once else {
+                return Ok(None);
+            };
+            let (visit, next) = once.begin(&replay.delivery(&verified.identity), world);
+            stream.visit = Some((visit, false));
+            return Ok(Some(next));
         }
         Claim::Delivered => Fault::Delivered,
         Claim::InFlight => Fault::InFlight,
         Claim::Full | Claim::Contended if replay.full_refuses => Fault::ReplayFull,
-        Claim::Full | Claim::Contended => return Ok(()),
+        Claim::Full | Claim::Contended => return Ok(None),
     };
-    if rule.report { Ok(()) } else { Err(fault) }
+    if rule.report { Ok(None) } else { Err(fault) }
 }
 
 /// Tells the replay guard how a delivery ended; does nothing the second time.
@@ -216,6 +266,9 @@ fn end_claim(stream: &mut WebhookStream, delivered: bool, world: &dyn World) {
         && let Some(replay) = &rule.replay
     {
         replay.end(ticket, delivered, &rule.meters, world);
+        if let (Some(once), Some((visit, true))) = (&replay.once, stream.visit.take()) {
+            once.end(&visit, delivered, world);
+        }
     }
 }
 
@@ -282,6 +335,24 @@ impl Policy for WebhookSignature {
             Ok(verified) => self.pass(&rule, &verified, stream, exchange, world),
             Err(fault) => self.fail(&rule, lenient, fault, exchange, world),
         }
+    }
+
+    fn on_call(
+        &self,
+        stream: &mut WebhookStream,
+        exchange: &mut Exchange,
+        world: &dyn World,
+        answer: &CallAnswer,
+    ) -> Flow {
+        let rule = stream.claim.as_ref().map(|(rule, _)| Rc::clone(rule));
+        let Some((rule, (visit, _))) = rule.zip(stream.visit.as_mut()) else {
+            return Flow::Continue;
+        };
+        let Some(once) = rule.replay.as_ref().and_then(|r| r.once.as_ref()) else {
+            return Flow::Continue;
+        };
+        let next = once.answered(visit, answer, world);
+        self.asked(&rule, next, stream, exchange, world)
     }
 
     fn reads_response(&self, stream: &WebhookStream) -> ResponseRead {

@@ -10,7 +10,7 @@ use tollgate_core::metrics::{MetricId, Metrics};
 const MAX_SKEW: u64 = 86_400;
 
 /// The closed set of reasons in `tollgate_decisions_total`.
-pub(crate) const REASONS: [&str; 13] = [
+pub(crate) const REASONS: [&str; 14] = [
     "verified",
     "unverified",
     "handshake",
@@ -24,6 +24,7 @@ pub(crate) const REASONS: [&str; 13] = [
     "delivered",
     "in_flight",
     "replay_full",
+    "fleet_unavailable",
 ];
 
 /// The closed set of outcomes in `tollgate_webhook_replay_total`.

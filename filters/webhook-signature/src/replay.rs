@@ -4,17 +4,18 @@
 //! when the request is let through and remembered only after the upstream has answered 2xx, so that a delivery that
 //! failed may be repeated; see [`tollgate_state::replay`].
 //!
-//! `scope: local` is what one proxy knows. A scope that asks the fleet belongs between [`Replay::claim`] saying
-//! `First` and the request going on: the policy would hold for a call there, with [`Replay::delivery`] as the
-//! key, which is the same on every proxy.
+//! `scope: local` is what one proxy knows. With `scope: global` the fleet is asked between [`Replay::claim`] saying
+//! `First` and the request going on: see [`crate::once`].
 
 use crate::meters::Meters;
+use crate::once::Once;
 use crate::scheme::Scheme;
 use sha2::{Digest as _, Sha256};
 use std::rc::Rc;
 use tollgate_core::config::Value;
 use tollgate_core::world::Level;
 use tollgate_core::{Duration, World};
+use tollgate_state::fleet::service::{FailureMode, Service};
 use tollgate_state::replay::{Claim, Delivery, ReplayTable, Ticket};
 
 /// What is remembered when the configuration does not say.
@@ -22,8 +23,7 @@ const DEFAULT_ENTRIES: u64 = 10_000;
 /// A request that takes longer than this counts as lost.
 const DEFAULT_LEASE: Duration = Duration::from_secs(60);
 
-/// The words of the configuration. A scope that asks the fleet has its place here.
-const SCOPES: &[(&str, ())] = &[("local", ())];
+const SCOPES: &[(&str, bool)] = &[("local", false), ("global", true)];
 
 /// A compiled `replay`.
 #[derive(Debug)]
@@ -34,11 +34,19 @@ pub(crate) struct Replay {
     pub(crate) in_flight_status: u16,
     /// A request for which the table has no room is refused.
     pub(crate) full_refuses: bool,
+    /// The fleet is asked, too.
+    pub(crate) once: Option<Once>,
 }
 
 impl Replay {
-    /// Reads `{window, max_entries, in_flight_timeout, delivered_status, in_flight_status, on_full, scope}`.
-    pub(crate) fn compile(value: Value<'_>, rule: &Rc<str>, scheme: &Scheme) -> Option<Self> {
+    /// Reads `{window, max_entries, in_flight_timeout, delivered_status, in_flight_status, on_full, scope,
+    /// failure_mode}`.
+    pub(crate) fn compile(
+        value: Value<'_>,
+        rule: &Rc<str>,
+        scheme: &Scheme,
+        fleet: Option<&Rc<Service>>,
+    ) -> Option<Self> {
         let place = value.clone();
         let section = value.section()?;
         let span = |field: &'static str| {
@@ -64,8 +72,19 @@ impl Replay {
         let full_refuses = section.optional("on_full").map_or(Some(true), |v| {
             v.one_of(&[("refuse", true), ("pass", false)])
         });
-        if let Some(scope) = section.optional("scope") {
-            let _only_local = scope.one_of(SCOPES);
+        let scope = section.optional("scope");
+        let global = scope.as_ref().map_or(Some(false), |v| v.one_of(SCOPES));
+        let failure_mode = section.optional("failure_mode");
+        let mode = match &failure_mode {
+            Some(v) => FailureMode::compile(v),
+            None => Some(FailureMode::Deny),
+        };
+        match (global, &failure_mode, &scope) {
+            (Some(false), Some(v), _) => v.error("has a meaning only with scope: global"),
+            (Some(true), _, Some(v)) if fleet.is_none() => {
+                v.error("needs the section fleet, which names the rate limit service's cluster");
+            }
+            _ => {}
         }
         section.finish();
         if scheme.algorithm == crate::mac::Algorithm::Token {
@@ -83,8 +102,14 @@ impl Replay {
                  together): a request can be repeated after it",
             );
         }
-        let table = ReplayTable::new(rule, entries?, window?, lease?);
+        let window = window?;
+        let once = fleet
+            .filter(|_| global == Some(true))
+            .and_then(|service| Some(Once::new(service, rule, window, mode?)));
+        global?;
+        let table = ReplayTable::new(rule, entries?, window, lease?);
         Some(Self {
+            once,
             rule: Rc::clone(rule),
             table,
             delivered_status: delivered_status?,

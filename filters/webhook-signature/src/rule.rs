@@ -14,6 +14,7 @@ use std::rc::Rc;
 use tollgate_core::config::{Compile, Node, Section, Value};
 use tollgate_core::matcher::{Matcher, is_plain_path};
 use tollgate_core::{Exchange, World};
+use tollgate_state::fleet::service::Service;
 
 /// Default of `max_body_bytes`: what Envoy buffers unless told otherwise.
 const DEFAULT_MAX_BODY: u64 = 1024 * 1024;
@@ -43,6 +44,7 @@ impl Rule {
         cx: &mut Compile<'_>,
         presets: &Presets,
         taken: &mut Vec<Rc<str>>,
+        fleet: Option<&Rc<Service>>,
     ) -> Option<Self> {
         let matcher = Matcher::of_rule(&section);
         let own_name = section.optional("name");
@@ -94,7 +96,9 @@ impl Rule {
         });
         let handshakes = handshakes(&section, scheme.as_ref());
         let replay = match (section.optional("replay"), &name, &scheme) {
-            (Some(v), Some(name), Some(scheme)) => Replay::compile(v, name, scheme).map(Some),
+            (Some(v), Some(name), Some(scheme)) => {
+                Replay::compile(v, name, scheme, fleet).map(Some)
+            }
             _ => Some(None),
         };
         let (path, report) = (section.path().to_owned(), section.report());

@@ -57,10 +57,7 @@ impl Budget {
             Some(v) => v.money(),
             None => Some(LOW_BALANCE),
         };
-        // Budgets that several proxies share are kept elsewhere: they belong in `crate::accounts`.
-        if let Some(v) = section.optional("scope") {
-            let _ = v.one_of(&[("local", ())]);
-        }
+        let global = crate::shared::scope(&section);
         if key == Some(Key::Group) && section.optional("groups").is_none() {
             section.error("key: [group] needs groups");
         }
@@ -91,6 +88,7 @@ impl Budget {
             limits: limits?,
             low_balance: low_balance?,
             warn_percent: warn_percent?,
+            global: global?,
             zone: zone?,
         })
     }

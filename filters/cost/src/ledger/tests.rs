@@ -52,6 +52,7 @@ impl Bench {
             started: UnixNanos(0),
             request_bytes: None,
             hold: None,
+            payments: crate::shared::Payments::default(),
             remaining: None,
             warning: None,
             consumer: None,

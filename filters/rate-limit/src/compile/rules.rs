@@ -9,7 +9,7 @@ use tollgate_core::config::Value;
 use tollgate_core::matcher::Matcher;
 use tollgate_state::gcra::{Bucket, Invalid, MAX_BUCKETS, MAX_TOKENS};
 
-impl Limits {
+impl Limits<'_> {
     pub(super) fn rule(&mut self, value: Value<'_>, limit: &Rc<str>, key: &[Part]) -> Option<Rule> {
         let section = value.section()?;
         let matcher = Matcher::of_rule(&section);

@@ -91,7 +91,6 @@ fn global_limits_need_one_bucket_and_a_key() {
         [
             "fleet.cluster: is missing",
             "fleet.key.env: the environment variable must hold at least 16 characters",
-            "fleet.mode: is missing",
             "fleet.timeout: must be between 1ms and 60s",
             "fleet.expected_proxies: must be a whole number from 1 to 100000",
         ]

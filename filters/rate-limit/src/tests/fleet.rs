@@ -81,7 +81,7 @@ fn the_service_is_asked_with_a_name_that_says_nothing() {
     // printf '\1\3\0\0\0\0\0\0\0api\1\15\0\0\0\0\0\0\0secret-tenant' |
     //   openssl dgst -sha256 -mac hmac -macopt key:0123456789abcdef-fleet
     let name = "4b87716c465f7093cc3a7fbcd609cb5e";
-    let expected = crate::proto::request("shop", "api", name, 1);
+    let expected = tollgate_state::fleet::proto::request("shop", "api", name, 1);
     assert_eq!(message, &expected, "{}", String::from_utf8_lossy(message));
 }
 
@@ -137,8 +137,15 @@ fn a_service_that_does_not_answer_is_handled_as_configured() {
         assert_eq!(ask(&local, "a", once).0.status, 200);
         let third = ask(&local, "a", once).0;
         assert_eq!((third.status, third.number("retry-after")), (429, 30));
+        // Three failures in a row: the service is left alone for a while, the share goes on deciding.
+        let (fourth, calls) = ask(&local, "a", &[]);
+        assert_eq!((fourth.status, calls.len()), (429, 0));
+        assert_eq!(service(&local, "breaker_open"), 1);
         assert_eq!(local.decisions("api", "allowed"), 2);
-        assert_eq!(local.decisions("api", "limited"), 1);
+        assert_eq!(local.decisions("api", "limited"), 2);
+        local
+            .world
+            .advance(tollgate_core::Duration::from_millis(320));
         // Back again, the whole bucket counts.
         assert_eq!(ask(&local, "a", &[answer(0, OK)]).0.status, 200);
     }
@@ -166,7 +173,14 @@ fn an_unknown_limit_is_reported_once_and_never_ok() {
     }
     assert_eq!(service(&deny, "unknown_limit"), 3);
     assert_eq!(service(&deny, "ok"), 0);
-    assert_eq!(deny.world.take_logs().len(), 1);
+    let logs = deny.world.take_logs();
+    assert_eq!(logs.len(), 2, "{logs:?}");
+    assert!(
+        logs[0]
+            .1
+            .contains("no limit for domain tollgate and descriptor api")
+    );
+    assert!(logs[1].1.contains("does not answer"));
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod leases;
 mod local;
 mod options;
 mod stages;
+mod ticket;
 
 use crate::{RateLimit, compile};
 use std::collections::BTreeMap;

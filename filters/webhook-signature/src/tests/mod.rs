@@ -1,6 +1,7 @@
 //! The policy as a whole, through the real hold logic.
 
 mod config;
+mod once;
 mod properties;
 mod replay;
 mod scheme;
@@ -36,7 +37,11 @@ fn load(config: &str) -> Result<Bench, Vec<String>> {
     let report = Report::default();
     let mut metrics = Metrics::default();
     let root = parse(config, &report).expect("JSON");
-    let env = |name: &str| (name == "SECRET").then(|| format!("{SECRET}\n"));
+    let env = |name: &str| match name {
+        "SECRET" => Some(format!("{SECRET}\n")),
+        "FLEET_KEY" => Some("0123456789abcdef-fleet".to_owned()),
+        _ => None,
+    };
     let policy = compile(
         root.value(&report).section().unwrap(),
         &mut Compile::new(&env, &mut metrics),

@@ -6,6 +6,7 @@ mod configuration;
 mod errors;
 mod models;
 mod prices;
+mod shared;
 
 use super::*;
 use std::collections::BTreeMap;
@@ -28,12 +29,16 @@ struct Bench {
     metrics: Metrics,
 }
 
+fn environment(name: &str) -> Option<String> {
+    (name == "FLEET_KEY").then(|| "0123456789abcdef-fleet".to_owned())
+}
+
 fn compile(json: &str) -> (Option<Cost>, Metrics, Vec<String>) {
     let report = Report::default();
     let mut metrics = Metrics::default();
     let root = parse(json, &report).unwrap();
     let section = root.value(&report).section().unwrap();
-    let cost = crate::compile(section, &mut Compile::new(&|_| None, &mut metrics));
+    let cost = crate::compile(section, &mut Compile::new(&environment, &mut metrics));
     let errors = report.errors().iter().map(ToString::to_string).collect();
     (cost, metrics, errors)
 }

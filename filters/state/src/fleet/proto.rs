@@ -4,43 +4,116 @@
 //! Field numbers are those of `envoy/service/ratelimit/v3/rls.proto` and
 //! `envoy/extensions/common/ratelimit/v3/ratelimit.proto`.
 
+use super::unit::Unit;
+
 /// Full name of the service.
-pub(crate) const SERVICE: &str = "envoy.service.ratelimit.v3.RateLimitService";
+pub const SERVICE: &str = "envoy.service.ratelimit.v3.RateLimitService";
 /// The method.
-pub(crate) const METHOD: &str = "ShouldRateLimit";
+pub const METHOD: &str = "ShouldRateLimit";
 
 /// A `RateLimitRequest` with one descriptor of one entry.
-pub(crate) fn request(domain: &str, key: &str, value: &str, hits: u32) -> Vec<u8> {
+#[must_use]
+pub fn request(domain: &str, key: &str, value: &str, hits: u32) -> Vec<u8> {
     let mut entry = Vec::with_capacity(64);
     bytes_field(&mut entry, 1, key.as_bytes());
     bytes_field(&mut entry, 2, value.as_bytes());
     let mut descriptor = Vec::with_capacity(72);
     bytes_field(&mut descriptor, 1, &entry);
+    if hits == 0 {
+        // A look. Of the request, 0 would mean 1; the descriptor's own number says what it means.
+        bytes_field(&mut descriptor, 3, b"");
+    }
     let mut request = Vec::with_capacity(96);
     bytes_field(&mut request, 1, domain.as_bytes());
     bytes_field(&mut request, 2, &descriptor);
-    // Of the request, not of the descriptor: servers older than 2025 know only this one.
-    varint_field(&mut request, 3, u64::from(hits));
+    if hits > 0 {
+        // Of the request, not of the descriptor: servers older than 2025 know only this one.
+        varint_field(&mut request, 3, u64::from(hits));
+    }
     request
+}
+
+/// What a [`request`] asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// The entry's key.
+    pub key: String,
+    /// The entry's value.
+    pub value: String,
+    /// How many hits.
+    pub hits: u64,
+}
+
+/// Reads a request as [`request`] writes it, for tests and simulations.
+#[must_use]
+pub fn read_request(bytes: &[u8]) -> Option<Asked> {
+    let mut asked = Asked::default();
+    for field in Fields(bytes) {
+        match field? {
+            (2, Field::Bytes(descriptor)) => {
+                for entry in Fields(descriptor) {
+                    let (1, Field::Bytes(entry)) = entry? else {
+                        continue;
+                    };
+                    for text in Fields(entry) {
+                        let (number, Field::Bytes(text)) = text? else {
+                            continue;
+                        };
+                        let text = String::from_utf8(text.to_vec()).ok()?;
+                        match number {
+                            1 => asked.key = text,
+                            _ => asked.value = text,
+                        }
+                    }
+                }
+            }
+            (3, Field::Number(hits)) => asked.hits = hits,
+            _ => {}
+        }
+    }
+    Some(asked)
+}
+
+/// The answer that a service gives for a unit whose limit is [`super::lease::POSITIONS`], for tests and simulations.
+#[must_use]
+pub fn answer(ok: bool, unit: Unit, remaining: u64, left: u64) -> Vec<u8> {
+    let mut limit = Vec::new();
+    varint_field(&mut limit, 1, super::lease::POSITIONS);
+    varint_field(&mut limit, 2, unit.number());
+    let mut duration = Vec::new();
+    varint_field(&mut duration, 1, left);
+    let code = if ok { 1 } else { 2 };
+    let mut status = Vec::new();
+    varint_field(&mut status, 1, code);
+    bytes_field(&mut status, 2, &limit);
+    varint_field(&mut status, 3, remaining);
+    bytes_field(&mut status, 4, &duration);
+    let mut out = Vec::new();
+    varint_field(&mut out, 1, code);
+    bytes_field(&mut out, 2, &status);
+    out
 }
 
 /// What a `RateLimitResponse` says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Response {
+pub struct Response {
     /// `overall_code`: 1 is OK, 2 is over limit.
-    pub(crate) code: u64,
+    pub code: u64,
     /// Whether the first status names the limit it was decided by.
-    pub(crate) has_limit: bool,
+    pub has_limit: bool,
     /// Seconds of that limit's unit; 0 if unknown.
-    pub(crate) unit_seconds: u64,
+    pub unit_seconds: u64,
+    /// That limit's `requests_per_unit`.
+    pub per_unit: u64,
     /// Of the first status.
-    pub(crate) remaining: u64,
+    pub remaining: u64,
     /// Of the first status: seconds until the window is over, rounded up; `None` if it is not said.
-    pub(crate) reset_seconds: Option<u64>,
+    pub reset_seconds: Option<u64>,
 }
 
-/// `None`: not a message at all.
-pub(crate) fn response(bytes: &[u8]) -> Option<Response> {
+/// Reads a `RateLimitResponse`; `None`: not a message at all.
+#[must_use]
+pub fn response(bytes: &[u8]) -> Option<Response> {
     let mut response = Response::default();
     let mut first = true;
     for field in Fields(bytes) {
@@ -61,8 +134,10 @@ fn read_status(bytes: &[u8], response: &mut Response) -> Option<()> {
             (2, Field::Bytes(limit)) => {
                 response.has_limit = true;
                 for field in Fields(limit) {
-                    if let (2, Field::Number(unit)) = field? {
-                        response.unit_seconds = unit_seconds(unit);
+                    match field? {
+                        (1, Field::Number(per_unit)) => response.per_unit = per_unit,
+                        (2, Field::Number(unit)) => response.unit_seconds = unit_seconds(unit),
+                        _ => {}
                     }
                 }
             }
@@ -87,17 +162,8 @@ fn read_status(bytes: &[u8], response: &mut Response) -> Option<()> {
     Some(())
 }
 
-fn unit_seconds(unit: u64) -> u64 {
-    match unit {
-        1 => 1,
-        2 => 60,
-        3 => 3600,
-        4 => 86_400,
-        5 => 2_592_000,
-        6 => 31_536_000,
-        7 => 604_800,
-        _ => 0,
-    }
+fn unit_seconds(number: u64) -> u64 {
+    Unit::of_number(number).map_or(0, Unit::seconds)
 }
 
 enum Field<'a> {
@@ -219,11 +285,12 @@ mod tests {
         };
         assert_eq!(response(b"\x08\x01"), Some(ok));
         let over =
-            b"\x08\x02\x12\x0e\x08\x02\x12\x04\x08\x3c\x10\x02\x18\x00\x22\x02\x08\x13".to_vec();
+            b"\x08\x02\x12\x0e\x08\x02\x12\x04\x08\x02\x10\x02\x18\x00\x22\x02\x08\x13".to_vec();
         let expected = Response {
             code: 2,
             has_limit: true,
             unit_seconds: 60,
+            per_unit: 2,
             remaining: 0,
             reset_seconds: Some(19),
         };
@@ -237,7 +304,7 @@ mod tests {
 
     fn encoded(r: &Response, unit: u64, nanos: u64) -> Vec<u8> {
         let mut limit = Vec::new();
-        varint_field(&mut limit, 1, 7);
+        varint_field(&mut limit, 1, r.per_unit);
         varint_field(&mut limit, 2, unit);
         bytes_field(&mut limit, 3, b"name");
         let mut status = Vec::new();
@@ -276,6 +343,7 @@ mod tests {
         ) {
             let expected = Response {
                 code, has_limit, unit_seconds: if has_limit { unit_seconds(unit) } else { 0 },
+                per_unit: if has_limit { 7 } else { 0 },
                 remaining: u64::from(remaining), reset_seconds: reset,
             };
             prop_assert_eq!(response(&encoded(&expected, unit, nanos)), Some(expected));
