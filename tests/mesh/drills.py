@@ -35,7 +35,7 @@ KEY = "x-api-key: ${WEB_APP_API_KEY}"
 LOG_KEYS = {"timestamp", "event_type", "method", "endpoint", "status_code", "duration_ms", "consumer", "request_id", "cost_usd",
             "variant", "limit", "reason"}
 # Panels that have nothing to show in this mesh: nothing expires, ramps or asks a fleet's service.
-QUIET = {"Keys that expire", "Rate limit service", "Ramp", "Expired experiments", "Budget left", "Budget faults",
+QUIET = {"Keys that expire", "Rate limit service", "Ramp", "Expired experiments", "Budget faults",
          "Bucket table: events", "Bucket table: full", "Fleet: asks of the service", "Fleet: breaker", "Key set", "Rolled back"}
 
 

@@ -65,8 +65,8 @@ FROM_THE_ACCESS_LOG = {"tollgate_api_requests", "tollgate_consumer_requests", "t
 
 
 # Dashboards and alerts are ready for what other parts are about to count; an absent metric is an empty panel and a silent alert.
-COMING = {"tollgate_budget_remaining_pico", "tollgate_fleet_breaker_open", "tollgate_fleet_asks_total", "tollgate_fleet_requests_total",
-          "tollgate_key_set_age_seconds", "tollgate_ledger_batches_total", "tollgate_rolled_back"}
+COMING = {"tollgate_fleet_breaker_open", "tollgate_fleet_asks_total", "tollgate_fleet_requests_total",
+          "tollgate_key_set_age_seconds", "tollgate_rolled_back"}
 
 
 def known_metrics():
