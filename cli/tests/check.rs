@@ -371,26 +371,95 @@ fn nothing_to_check_is_not_ok() {
     assert!(output.contains("without a Tollgate filter"), "{output}");
 }
 
+fn yaml_below(folder: &Path, files: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            yaml_below(&path, files);
+        } else if path.extension().is_some_and(|e| e == "yaml") {
+            files.push(path.to_str().unwrap().to_owned());
+        }
+    }
+}
+
 /// Samples are what users copy.
 #[test]
 fn every_shipped_sample_passes_without_a_warning() {
     let envoy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../envoy");
-    let mut files: Vec<String> = ["configs", "compose", "istio"]
-        .iter()
-        .flat_map(|folder| std::fs::read_dir(envoy.join(folder)).unwrap())
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|e| e == "yaml"))
-        .map(|path| path.to_str().unwrap().to_owned())
-        .collect();
+    let mut files = Vec::new();
+    for folder in ["configs", "compose", "istio", "envoy-gateway"] {
+        yaml_below(&envoy.join(folder), &mut files);
+    }
     files.sort();
-    assert_eq!(files.len(), 14, "{files:?}");
+    assert_eq!(files.len(), 26, "{files:?}");
     let files: Vec<&str> = files.iter().map(String::as_str).collect();
     let (code, output) = check(&files);
     let found = places(&output);
     assert_eq!(
         found,
-        ["ok: 14 files, 18 configurations; 0 errors, 0 warnings"],
+        ["ok: 26 files, 23 configurations; 0 errors, 0 warnings"],
         "{output}"
     );
     assert_eq!(code, 0);
+}
+
+#[test]
+fn patches_that_istio_ignores_are_errors() {
+    let (code, output) = check(&["istio-ignored.yaml"]);
+    assert_eq!(code, 1);
+    for (start, part) in [
+        (
+            "istio-ignored.yaml:9: EnvoyFilter/istio-system.gateway: patch.operation: ",
+            "must be ADD",
+        ),
+        (
+            "istio-ignored.yaml:19: EnvoyFilter/istio-system.gateway: config.vm_config.code.remote.http_uri.uri: ",
+            "scheme",
+        ),
+        (
+            "istio-ignored.yaml:27: EnvoyFilter/istio-system.gateway: patch.value.name: ",
+            "500",
+        ),
+        (
+            "istio-ignored.yaml:29: warning: EnvoyFilter/istio-system.gateway: patch.value.config_discovery.type_urls: ",
+            "RBAC",
+        ),
+        (
+            "istio-ignored.yaml:5: EnvoyFilter/istio-system.gateway: configPatches: ",
+            "tollgate.gateway is in no filter chain",
+        ),
+        (
+            "istio-ignored.yaml:38: WasmPlugin/istio-system.canary: spec.sha256: ",
+            "403",
+        ),
+        (
+            "istio-ignored.yaml:48: warning: WasmPlugin/istio-system.latest: spec.url: ",
+            "names no version",
+        ),
+    ] {
+        assert_has(&output, start, part);
+    }
+}
+
+#[test]
+fn an_extension_policy_of_envoy_gateway_is_judged_by_its_own_fields() {
+    let (code, output) = check(&["envoy-gateway-unsafe.yaml"]);
+    assert_eq!(code, 1);
+    let hooks = "EnvoyExtensionPolicy/default.tollgate/hooks: ";
+    for (line, path, part) in [
+        (9, "failOpen: ", "must be false"),
+        (10, "code.sha256: ", "64 hexadecimal digits"),
+        (7, "code.image.url: ", "no scheme"),
+        (7, "config: ", "allow_on_headers_stop_iteration"),
+        (13, "rules[0].secrets[1].env: ", "OTHER_SECRET"),
+    ] {
+        let start = format!("envoy-gateway-unsafe.yaml:{line}: {hooks}{path}");
+        assert_has(&output, &start, part);
+    }
+    assert_has(
+        &output,
+        "envoy-gateway-unsafe.yaml:14: EnvoyExtensionPolicy/default.tollgate/tollgate.limits: rootID: ",
+        "one of",
+    );
+    assert!(!output.contains("somebody-elses"), "{output}");
 }

@@ -1,8 +1,9 @@
-//! Kubernetes manifests: Istio's WasmPlugin, TrafficExtension and EnvoyFilter.
+//! Kubernetes manifests: Istio's WasmPlugin, TrafficExtension and EnvoyFilter, Envoy Gateway's EnvoyExtensionPolicy.
 
 use super::Options;
 use super::env::VmEnvironment;
-use super::envoy;
+use super::envoy_filter;
+use super::envoy_gateway;
 use super::plugin::{self, Plugin, RootId};
 use super::wasm::{self, HeaderStop};
 use crate::finding::{Findings, Severity};
@@ -39,19 +40,24 @@ pub(crate) fn check(document: &Tree, options: Options, findings: &mut Findings) 
             None => skipped(&subject, findings),
         },
         ("EnvoyFilter", Some(spec)) => {
-            let before = findings.configurations;
-            envoy::check_tree(spec, &subject, options, findings);
-            if findings.configurations == before {
+            if !envoy_filter::check(spec, &subject, options, findings) {
                 skipped(&subject, findings);
             }
         }
-        ("WasmPlugin" | "TrafficExtension" | "EnvoyFilter", None) => findings.add(
-            Severity::Error,
-            document.line,
-            &subject,
-            "spec",
-            "is missing",
-        ),
+        ("EnvoyExtensionPolicy", Some(spec)) => {
+            if !envoy_gateway::check(spec, &subject, options, findings) {
+                skipped(&subject, findings);
+            }
+        }
+        ("WasmPlugin" | "TrafficExtension" | "EnvoyFilter" | "EnvoyExtensionPolicy", None) => {
+            findings.add(
+                Severity::Error,
+                document.line,
+                &subject,
+                "spec",
+                "is missing",
+            )
+        }
         _ => skipped(&subject, findings),
     }
 }
@@ -159,6 +165,14 @@ impl Manifest<'_> {
             Some(url) => match url.text() {
                 None => add(Severity::Error, url, "url", "must be a string"),
                 Some(text) if text.contains("://") => {
+                    if moves(text) && self.spec.get("sha256").is_none() {
+                        add(
+                            Severity::Warning,
+                            url,
+                            "url",
+                            "names no version: another image can take its place unnoticed; write a version, better with sha256",
+                        );
+                    }
                     let known = ["oci://", "http://", "https://", "file://"];
                     if !known.iter().any(|scheme| text.starts_with(scheme)) {
                         add(
@@ -202,6 +216,17 @@ impl Manifest<'_> {
                     "sha256",
                     "must be 64 hexadecimal digits",
                 );
+            } else if pinned(self.spec.text_of("url")).is_some_and(|digest| {
+                sha256
+                    .text()
+                    .is_none_or(|text| !text.eq_ignore_ascii_case(digest))
+            }) {
+                add(
+                    Severity::Error,
+                    sha256,
+                    "sha256",
+                    "is not the digest that url names (@sha256:...): the image is never loaded, and Istio answers 403",
+                );
             } else if self.spec.text_of("url").starts_with("file://") {
                 add(
                     Severity::Warning,
@@ -240,8 +265,22 @@ impl Manifest<'_> {
     }
 }
 
+/// The digest that a url names itself.
+fn pinned(url: &str) -> Option<&str> {
+    url.split_once("@sha256:").map(|(_, digest)| digest)
+}
+
+/// Whether an image's url has neither a digest nor a tag that stays.
+fn moves(url: &str) -> bool {
+    let Some(image) = url.strip_prefix("oci://") else {
+        return false;
+    };
+    let name = image.rsplit('/').next().unwrap_or_default();
+    !name.contains('@') && name.split_once(':').is_none_or(|(_, tag)| tag == "latest")
+}
+
 /// Whether the part before the first slash is `host:port`.
-fn has_port(url: &str) -> bool {
+pub(super) fn has_port(url: &str) -> bool {
     let host = url.split('/').next().unwrap_or_default();
     url.contains('/')
         && host

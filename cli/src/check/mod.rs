@@ -3,6 +3,8 @@
 
 mod env;
 mod envoy;
+mod envoy_filter;
+mod envoy_gateway;
 mod istio;
 mod plugin;
 mod wasm;

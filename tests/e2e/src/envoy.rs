@@ -269,6 +269,19 @@ impl Drop for Envoy {
     }
 }
 
+/// Major and minor version of a binary: `envoy  version: <commit>/1.40.0/Clean/...`.
+pub(crate) fn version(binary: &Binary) -> Option<(u32, u32)> {
+    let output = Command::new(&binary.path).arg("--version").output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    major_minor(text.split("version: ").nth(1)?.split('/').nth(1)?)
+}
+
+/// The first two numbers of `1.40.0`.
+pub(crate) fn major_minor(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.trim().split('.').map(|part| part.parse().ok());
+    Some((numbers.next()??, numbers.next()??))
+}
+
 /// Whether `envoy --mode validate`, which also configures the modules, accepts a configuration file; and what it said.
 pub(crate) fn validate(
     binary: &Binary,

@@ -14,6 +14,7 @@
 //! Request headers change that: `x-respond-status: 503`, `x-respond-header: name=value` (repeatable),
 //! `x-respond-trailer: name=value` (repeatable), `x-respond-chunked: 1`.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::json;
@@ -30,11 +31,14 @@ pub async fn answer(state: &State, record: &Record) -> Answer {
     if record.path.starts_with(b"/_control/") {
         return control::answer(state, record);
     }
-    if let Some(answer) = state.scripted(&record.path) {
+    let slow = Duration::from_millis(state.slow_ms.load(Ordering::SeqCst).min(MAX_DELAY_MS));
+    if let Some(mut answer) = state.scripted(&record.path) {
+        answer.delay += slow;
         return answer;
     }
     let path = latin1(&record.path);
     let mut answer = by_path(state, record, &path);
+    answer.delay += slow;
     answer
         .headers
         .push((b"x-upstream".to_vec(), state.name.clone().into_bytes()));

@@ -6,6 +6,7 @@
 //! - `POST /_control/ratelimit`: how the rate limit service answers, see [`crate::ratelimit::Mode`].
 //! - `POST /_control/answer`: `{"status", "headers": [[n, v]], "body": "...", "trailers": [[n, v]], "delay_ms", "chunked"}`
 //!   for every request from now on, `null` = back to the normal behaviour.
+//! - `POST /_control/slow`: `{"ms": 1000}`: every answer comes that much later, `{"ms": 0}` ends it.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -33,6 +34,12 @@ struct Script {
     chunked: bool,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Slow {
+    ms: u32,
+}
+
 fn ok() -> u16 {
     200
 }
@@ -49,6 +56,13 @@ pub(crate) fn answer(state: &State, record: &Record) -> Answer {
         (b"POST", b"/_control/ratelimit") => match serde_json::from_slice(&record.body) {
             Ok(mode) => {
                 state.ratelimit.lock().unwrap().set(mode);
+                done()
+            }
+            Err(error) => refused(&error),
+        },
+        (b"POST", b"/_control/slow") => match serde_json::from_slice::<Slow>(&record.body) {
+            Ok(slow) => {
+                state.slow_ms.store(slow.ms.into(), Ordering::SeqCst);
                 done()
             }
             Err(error) => refused(&error),

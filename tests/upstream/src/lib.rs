@@ -1,6 +1,6 @@
 //! The one upstream program of Tollgate's demo, tests and benchmarks.
 //!
-//! It listens on 127.0.0.1 only and speaks HTTP/1.1 and HTTP/2 (prior knowledge) on the same
+//! It listens on 127.0.0.1 unless told otherwise and speaks HTTP/1.1 and HTTP/2 (prior knowledge) on the same
 //! port, written by hand for HTTP/1 so that it can see and send what a library would refuse
 //! (`\xff`, trailers nobody announced, a body cut in the middle). What it answers is chosen by
 //! the path and a few `x-respond-*` headers (see [`behaviour`]); every request it sees is recorded
@@ -45,7 +45,15 @@ impl Upstream {
     /// # Errors
     /// The port cannot be bound.
     pub async fn start(name: &str, port: u16) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        Self::listen(name, SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await
+    }
+
+    /// The same on another address, which is for containers only: nobody is authenticated.
+    ///
+    /// # Errors
+    /// The address cannot be bound.
+    pub async fn listen(name: &str, address: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let state = Arc::new(State::new(name));
         tokio::spawn(accept(listener, Arc::clone(&state)));

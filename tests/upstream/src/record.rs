@@ -132,6 +132,8 @@ pub struct State {
     pub ratelimit: Mutex<RateLimit>,
     /// Unix time in nanoseconds instead of the real one; 0 = the real one.
     pub frozen: AtomicI64,
+    /// Every answer but those of `/_control/` comes this many milliseconds later.
+    pub slow_ms: AtomicU64,
 }
 
 impl State {
@@ -146,6 +148,7 @@ impl State {
             next_call: Mutex::default(),
             ratelimit: Mutex::default(),
             frozen: AtomicI64::new(0),
+            slow_ms: AtomicU64::new(0),
         }
     }
 

@@ -1,14 +1,15 @@
 //! Every Envoy configuration that ships is accepted by Envoy, with the module and its configuration in it.
 //!
 //! A shipped file names its module where users put it; here `.../X.wasm` becomes the built one. Environment variables under
-//! `host_env_keys` get a dummy secret, or the value of a comment `# e2e-env: NAME=value`.
+//! `host_env_keys` get a dummy secret, or the value of a comment `# e2e-env: NAME=value`. A file whose comment says
+//! `# envoy: 1.39 and newer` is left out where the Envoy is older.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::engine::Setting;
-use crate::envoy::{traps, validate};
+use crate::envoy::{major_minor, traps, validate, version};
 use crate::{Options, Tally};
 
 const DUMMY: &str = "only-for-validation-0123456789abcdef0123456789abcdef";
@@ -31,12 +32,25 @@ pub(super) fn run(setting: &Setting, options: &Options, tally: &Tally) {
         {
             continue;
         }
+        if needs(&text).is_some_and(|needed| version(&setting.binary).is_some_and(|it| it < needed))
+        {
+            println!("skipped {name} ({engine}): it needs a newer Envoy");
+            continue;
+        }
         tally.note(
             &name,
             &engine,
             one(setting, &file, &text).map_err(|problem| vec![problem]),
         );
     }
+}
+
+/// What the comment `# envoy: 1.39 and newer` says.
+fn needs(text: &str) -> Option<(u32, u32)> {
+    let comment = text
+        .lines()
+        .find_map(|line| line.strip_prefix("# envoy: "))?;
+    major_minor(comment.split(" and newer").next()?)
 }
 
 fn one(setting: &Setting, file: &Path, text: &str) -> Result<(), String> {
@@ -146,5 +160,14 @@ mod tests {
         let env = environment(text);
         assert_eq!(env.keys().collect::<Vec<_>>(), ["A", "B", "C"]);
         assert_eq!(env["B"], "c");
+    }
+
+    #[test]
+    fn a_file_says_which_envoy_it_needs() {
+        assert_eq!(
+            needs("# envoy: 1.39 and newer (why)\nadmin: {}\n"),
+            Some((1, 39))
+        );
+        assert_eq!(needs("# any envoy\n"), None);
     }
 }
