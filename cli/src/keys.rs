@@ -1,7 +1,7 @@
 //! `tollgate keys`: make a key, hash keys, check a key set.
 
 use clap::{Args, Subcommand};
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, Write};
 use tollgate_key_auth::{Digest, KeySet};
 
 /// Make API keys, hash them, check key sets.

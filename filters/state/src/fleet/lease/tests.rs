@@ -639,10 +639,7 @@ fn a_clock_that_is_learnt_better_at_a_border_does_not_end_the_new_window() {
     assert_eq!(proxy.lease.take_events().expired, 0);
     assert_eq!(
         proxy.lease.top(),
-        *service
-            .counters
-            .get(&(new.frame.label(), border / Unit::Minute.nanos()))
-            .unwrap()
+        service.counters[&(new.frame.label(), border / Unit::Minute.nanos())]
     );
     // One that was set back is believed.
     proxy.lease.take(
