@@ -291,7 +291,9 @@ def budget(options):
 
         with concurrent.futures.ThreadPoolExecutor(12) as pool:
             seen = collections.Counter(pool.map(send, range(400)))
-        check("1.00 USD over three proxies", dict(seen) == {200: 100, 402: 300}, f"{dict(seen)}")
+        # What is left of a lease that no longer pays a call is stranded: less than a call for each proxy.
+        good = set(seen) == {200, 402} and 97 <= seen[200] <= 100
+        check("1.00 USD over three proxies", good, f"{dict(seen)}")
         show(envoys)
 
 
