@@ -135,7 +135,7 @@ test-sdks: needs-run $(ENVOY_BIN) $(ENVOY_OLD_BIN) dist/webhook-signature.wasm #
 	@python3 scripts/webhook_sdks.py --envoy newest='$(ENVOY_BIN)' --envoy oldest='$(ENVOY_OLD_BIN)'
 
 .PHONY: fleet-test
-fleet-test: $(ENVOY_BIN) dist/rate-limit.wasm dist/webhook-signature.wasm ## three Envoys under one limit, with the real rate limit service and Redis; needs go, redis-server, wrk
+fleet-test: $(ENVOY_BIN) dist/rate-limit.wasm dist/webhook-signature.wasm dist/cost.wasm ## three Envoys under one limit, with the real rate limit service and Redis; needs go, redis-server, wrk
 	@test -x .tools/ratelimit/bin/service_cmd || ! command -v go >/dev/null || { echo '== the rate limit service (once)'; GOBIN='$(CURDIR)/.tools/ratelimit/bin' go install github.com/envoyproxy/ratelimit/src/service_cmd@latest; }
 	@python3 tests/fleet/run.py --envoy '$(ENVOY_BIN)' $(FLEET_ARGS)
 

@@ -348,8 +348,13 @@ impl Dispenser {
             })
             .unwrap_or_default();
         let hits: Vec<u64> = waiting.iter().map(|cost| cost.hits).collect();
+        // Another answer for the key is to come, which may have room: then nobody is refused yet.
+        let other = self.await_other(asked.place);
         let done = self.change(world, asked.place, ANSWER_TRIES, |lease| {
-            let granted = lease.answer(&terms, &asked.ask, seen, now, &clock, &hits);
+            let mut granted = lease.answer(&terms, &asked.ask, seen, now, &clock, &hits);
+            if other {
+                granted.refused = None;
+            }
             if granted.refused.is_some() {
                 for cost in waiting.iter().skip(granted.served) {
                     lease.give_back_local(
@@ -392,6 +397,17 @@ impl Dispenser {
                 });
             }
         }
+    }
+
+    /// Whether another question for the key is under way; those who wait then wait for that one.
+    fn await_other(&self, place: Place) -> bool {
+        let mut asks = self.asks.borrow_mut();
+        let Some(other) = asks.values_mut().find(|a| a.place == place) else {
+            return false;
+        };
+        self.with_desk(place, |desk| desk.under_way = true)
+            .inspect(|()| other.awaited = true)
+            .is_some()
     }
 
     /// Looks whether a verdict is there for somebody who waits.

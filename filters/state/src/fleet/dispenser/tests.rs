@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::fleet::unit::{Unit, Windows};
+use tollgate_core::World;
 use tollgate_core::config::{Compile, Report, parse};
 use tollgate_core::metrics::{Metrics, stat_name};
 use tollgate_core::testing::{TestReply, TestWorld};
@@ -329,6 +330,28 @@ fn who_leaves_while_waiting_gives_back_what_was_charged() {
     fleet.serve();
     fleet.dispenser.leave(&fleet.world, ticket, &quota);
     assert!(passed(fleet.take(2)));
+}
+
+#[test]
+fn who_waits_is_not_refused_while_a_lease_with_room_is_on_its_way() {
+    let fleet = Fleet::new("");
+    let (world, dispenser, place) = (&fleet.world, &fleet.dispenser, fleet.place());
+    let now = world.now().0;
+    let terms = Fleet::quota(4).terms(&Clock::default(), now);
+    let prefetch = |lease: &mut Lease| lease.ask(&terms, 0, now, &Clock::default(), SECOND);
+    let ask = dispenser.change(world, place, 8, prefetch).unwrap();
+    dispenser.send(world, place, terms, ask, "name", false);
+    let ticket = fleet.ticket(4);
+    let calls = world.take_background();
+    let [(prefetch, _), (awaited, _)] = calls[..] else {
+        panic!("{calls:?}")
+    };
+    // The later question is answered first, and it is beyond the limit.
+    fleet.reply(awaited, TestReply::new(Ended::Grpc(0), counted(5, 40)));
+    assert!(matches!(fleet.poll(ticket), Outcome::Waiting(_)));
+    fleet.reply(prefetch, TestReply::new(Ended::Grpc(0), counted(4, 40)));
+    assert!(passed(fleet.poll(ticket)));
+    assert!(matches!(fleet.take(4), Outcome::Refused { .. }));
 }
 
 #[test]
