@@ -391,7 +391,7 @@ fn every_shipped_sample_passes_without_a_warning() {
         yaml_below(&envoy.join(folder), &mut files);
     }
     files.sort();
-    assert_eq!(files.len(), 26, "{files:?}");
+    assert_eq!(files.len(), 27, "{files:?}");
     let files: Vec<&str> = files.iter().map(String::as_str).collect();
     let (code, output) = check(&files);
     let found = places(&output);
