@@ -199,8 +199,6 @@ def loading(binary, count):
             source.pipe.recv()
         source.put("large", body)
         begin = source.asked()
-        if begin < 0:
-            raise SystemExit
         end = envoy.wait_keys(count)
         first = prober.longest()
         other = key_set(count, "-b")
@@ -217,7 +215,7 @@ def loading(binary, count):
 
 
 def memory(binary, count):
-    """MiB: by workers and size of the set, the resident memory after the load and after each refresh."""
+    """MiB a worker, after the load and after each refresh."""
     result = {}
     for size in [10, count]:
         bodies = [key_set(size, salt) for salt in ["", "-b", "-c", "-d"]]
@@ -238,7 +236,7 @@ def memory(binary, count):
             result[size, workers] = seen
     per_worker = [(b - a) / 4 - (d - c) / 4 for a, b, c, d in zip(
         result[count, 1], result[count, 5], result[10, 1], result[10, 5])]
-    return result, per_worker
+    return per_worker
 
 
 def lookups(binary, count, rounds):
@@ -306,8 +304,7 @@ def main():
             ("the same while the first set is loaded", waits(first)),
             ("the same while it is replaced by another one", waits(refresh))]
     if args.only in (None, "memory"):
-        _, per_worker = memory(args.envoy, args.keys)
-        print(_)
+        per_worker = memory(args.envoy, args.keys)
         rows.append(("memory a worker over a set of 10 keys: after the load, after 1, 2, 3 refreshes",
                      ", ".join(f"{m:.1f}" for m in per_worker) + " MiB"))
     if args.only in (None, "lookups"):
@@ -322,7 +319,7 @@ def main():
         text = args.write.read_text()
         begin, end = "<!-- bench:keys -->", "<!-- /bench:keys -->"
         before, rest = text.split(begin)
-        after = rest.split(end)[1]
+        after = rest.split(end, 1)[1]
         args.write.write_text(before + begin + "\n" + "\n".join(lines) + "\n" + end + after)
 
 

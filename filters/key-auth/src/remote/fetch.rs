@@ -181,6 +181,7 @@ impl Remote {
         }
         let stored = Stored {
             generation,
+            fetch: self.holder.get(),
             len: reply.size() as u64,
             etag: etag(reply).unwrap_or_default(),
         };
@@ -202,7 +203,7 @@ impl Remote {
         };
         clear(&former, world);
         for piece in 0..pieces(stored.len) {
-            let bytes = read_piece(reply, piece);
+            let bytes = stored.wrap(&read_piece(reply, piece));
             if world
                 .store(&piece_key(generation, piece), &bytes, Expect::Anything)
                 .is_err()
@@ -256,10 +257,7 @@ fn is_stored(stored: &Stored, reply: &dyn CallReply, world: &dyn World) -> bool 
     let mut known = Vec::new();
     stored.exists()
         && (0..pieces(stored.len)).all(|piece| {
-            world
-                .load(&piece_key(stored.generation, piece), &mut known)
-                .is_some()
-                && known == read_piece(reply, piece)
+            stored.load(piece, &mut known, world) == Some(read_piece(reply, piece).as_slice())
         })
 }
 

@@ -3,7 +3,7 @@
 use super::line::{self, Head, Header, Problem};
 use super::lines::Lines;
 use super::set::{NotAdded, Segment, Set};
-use super::state::{PIECE, Stored, piece_key, pieces};
+use super::state::{PIECE, Stored, pieces};
 use crate::digest::Digest;
 use crate::table::KeyTable;
 use sha2::{Digest as _, Sha256};
@@ -81,19 +81,19 @@ impl Pass {
         world: &dyn World,
     ) -> Step {
         let count = pieces(self.stored.len);
-        let mut piece = Vec::new();
+        let mut buffer = Vec::new();
         for _ in 0..most {
             let end = self.next.saturating_add(1) >= count;
             let due = self
                 .stored
                 .len
                 .saturating_sub(self.next.saturating_mul(PIECE as u64));
-            let key = piece_key(self.stored.generation, self.next);
-            let found = world.load(&key, &mut piece);
-            if found.is_none() || piece.len() as u64 != due.min(PIECE as u64) {
+            let stored = self.stored.clone();
+            let found = stored.load(self.next, &mut buffer, world);
+            let Some(piece) = found.filter(|p| p.len() as u64 == due.min(PIECE as u64)) else {
                 return Step::Wrong(Fault::Gone);
-            }
-            if let Err(fault) = self.read(&piece, end, inline) {
+            };
+            if let Err(fault) = self.read(piece, end, inline) {
                 return Step::Wrong(fault);
             }
             self.next = self.next.saturating_add(1);

@@ -6,8 +6,8 @@ use super::meters::Fetch;
 use super::set::{SEGMENTS, Segment};
 use super::state::{PIECE, State, Stored};
 use crate::table::KeyTable;
-use tollgate_core::World;
 use tollgate_core::world::Level;
+use tollgate_core::{UnixNanos, World};
 use tollgate_state::cas::Change;
 
 /// Pieces of 64 KiB that one tick reads, where each of their lines is taken in.
@@ -136,6 +136,7 @@ impl Remote {
             let _ = State::update(world, |state| match state {
                 Some(state) if state.active.generation == generation => {
                     state.active.etag.clear();
+                    state.next_poll = UnixNanos::default();
                     Change::Write(())
                 }
                 _ => Change::Keep(()),

@@ -3,7 +3,7 @@
 //! | key | holds |
 //! |---|---|
 //! | `keys/state` | which set is in force, who fetches, when the next fetch is due |
-//! | `keys/0/0000`, `keys/1/0000`, ... | the bytes of two sets: the one in force and the one being fetched |
+//! | `keys/0/0000`, `keys/1/0000`, ... | the bytes of two sets: the one in force and the one being fetched; each piece begins with the number of its fetch |
 //!
 //! Shared data never forgets a key, so their number is that of the pieces of the largest set allowed, twice.
 
@@ -24,6 +24,8 @@ const MAX_ETAG: usize = 256;
 pub(crate) struct Stored {
     /// Counts sets, 0 is none. The slot is its lowest bit.
     pub(crate) generation: u32,
+    /// The random number of the fetch: its pieces have it, those that somebody else has written in between do not.
+    pub(crate) fetch: u64,
     pub(crate) len: u64,
     /// What to ask for with `if-none-match`.
     pub(crate) etag: Vec<u8>,
@@ -88,8 +90,10 @@ impl State {
         for number in [
             self.source,
             self.active.generation.into(),
+            self.active.fetch,
             self.active.len,
             self.candidate.generation.into(),
+            self.candidate.fetch,
             self.candidate.len,
             self.issued.into(),
             self.holder,
@@ -122,11 +126,13 @@ impl State {
             source: number()?,
             active: Stored {
                 generation: small(number()?)?,
+                fetch: number()?,
                 len: number()?,
                 etag: Vec::new(),
             },
             candidate: Stored {
                 generation: small(number()?)?,
+                fetch: number()?,
                 len: number()?,
                 etag: Vec::new(),
             },
@@ -144,6 +150,24 @@ impl State {
             rest = after;
         }
         rest.is_empty().then_some(state)
+    }
+}
+
+impl Stored {
+    /// A piece as it is stored.
+    pub(crate) fn wrap(&self, bytes: &[u8]) -> Vec<u8> {
+        [&self.fetch.to_le_bytes(), bytes].concat()
+    }
+
+    /// Loads a piece into `buffer`; its bytes, if it is of this fetch.
+    pub(crate) fn load<'b>(
+        &self,
+        piece: u64,
+        buffer: &'b mut Vec<u8>,
+        world: &dyn World,
+    ) -> Option<&'b [u8]> {
+        world.load(&piece_key(self.generation, piece), buffer)?;
+        buffer.strip_prefix(&self.fetch.to_le_bytes())
     }
 }
 
@@ -166,10 +190,12 @@ mod tests {
         (
             any::<u32>(),
             any::<u64>(),
+            any::<u64>(),
             proptest::collection::vec(any::<u8>(), 0..MAX_ETAG),
         )
-            .prop_map(|(generation, len, etag)| Stored {
+            .prop_map(|(generation, fetch, len, etag)| Stored {
                 generation,
+                fetch,
                 len,
                 etag,
             })
