@@ -65,6 +65,13 @@ def key_auth(run):
     equal((run.ask("/api/hello").status, run.ask("/api/hello", headers=KEY).status, run.ask("/health").status), (401, 200, 200))
 
 
+def key_auth_remote(run):
+    # The key in the configuration works before the remote set is there (the upstream that stands for its source has none).
+    equal((run.ask("/api/hello").status, run.ask("/api/hello", headers=KEY).status), (401, 200))
+    unknown = run.ask("/api/hello", headers={"x-api-key": "ps_test_0123456789abcdef01234567"})
+    equal((unknown.status, unknown.json()["type"]), (503, "urn:tollgate:problem:key-set-unavailable"))
+
+
 def webhook_signature(run):
     body = b'{"order": 1}'
     mac = hmac.new(SECRETS["WEBHOOK_SECRET"].encode(), body, hashlib.sha256).hexdigest()
@@ -86,7 +93,12 @@ def cost(run):
     equal((answer.status, answer.headers.get("x-request-cost")), (200, "0.0035"))
 
 
-SINGLE = {"key-auth": key_auth, "webhook-signature": webhook_signature, "rate-limit": rate_limit, "canary": canary, "cost": cost}
+SINGLE = {"key-auth": key_auth, "key-auth-remote": key_auth_remote, "webhook-signature": webhook_signature, "rate-limit": rate_limit, "canary": canary, "cost": cost}
+
+
+def none_forgotten():
+    """Every file is started by this test or by edge.py."""
+    equal({file.stem for file in (ROOT / "envoy/configs").glob("*.yaml")}, {*SINGLE, "gateway", "five-filters", "edge"})
 
 
 def starts_and_works(options, envoy, file, test):
@@ -273,6 +285,7 @@ def main():
     options = parser.parse_args()
     options.offset = free_offset(ports_of((ROOT / "envoy/configs/gateway.yaml").read_text()))
     checks = Checks()
+    checks.check("every file of envoy/configs is started by a test", none_forgotten)
     for labelled in options.envoy:
         label, envoy = labelled.split("=", 1)
         for name, test in SINGLE.items() if options.only != "rollout" else ():
