@@ -9,6 +9,7 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant as Real};
 
@@ -75,7 +76,12 @@ pub(crate) struct EnvoyEngine {
 
 impl EnvoyEngine {
     /// Starts the upstreams; Envoy itself starts with the first scenario.
-    pub(crate) fn new(setting: Setting, scenarios: &[Scenario]) -> Result<Self, String> {
+    pub(crate) fn new(mut setting: Setting, scenarios: &[Scenario]) -> Result<Self, String> {
+        // Every engine counts its listeners from 1: in one directory they would read each other's access logs.
+        static ENGINES: AtomicUsize = AtomicUsize::new(1);
+        let number = ENGINES.fetch_add(1, Ordering::Relaxed);
+        setting.dir = setting.dir.join(format!("engine-{number}"));
+        fs::create_dir_all(&setting.dir).map_err(|error| error.to_string())?;
         let upstreams = Upstreams::start(&setting.runtime)?;
         let mut env = BTreeMap::new();
         for (key, value) in scenarios.iter().flat_map(|scenario| &scenario.env) {
