@@ -91,8 +91,10 @@ def main():
             own = pathlib.Path(directory) / name
             own.mkdir()
             envoy = Counted(arguments.envoy, own, [name])
-            profiles[name] = envoy.count(name)
-            envoy.stop()
+            try:
+                profiles[name] = envoy.count(name)
+            finally:
+                envoy.stop()
         report(chosen, profiles)
         if arguments.functions:
             functions(profiles[arguments.functions], variants.module(arguments.functions))
