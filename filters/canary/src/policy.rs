@@ -205,7 +205,6 @@ impl Canary {
     }
 
     fn set_cookies(&self, stream: &CanaryStream, exchange: &mut Exchange, world: &dyn World) {
-        let header = HeaderName::from_static("set-cookie");
         for (at, visitor) in &stream.visitors {
             let decided = stream.decisions.iter().find(|(other, _)| other == at);
             let Some((experiment, (_, decision))) = self.experiments.get(*at).zip(decided) else {
@@ -214,6 +213,7 @@ impl Canary {
             let variant = experiment.variant(decision.variant);
             if let (Some(cookie), Some(variant)) = (&experiment.visitor_cookie, variant) {
                 let line = cookie.line(&experiment.flag, &variant.name, visitor, world);
+                let header = HeaderName::from_static("set-cookie");
                 exchange.response.append(&header, line);
             }
         }

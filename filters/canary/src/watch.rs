@@ -321,6 +321,10 @@ impl Measured {
         world: &dyn World,
         end: bool,
     ) {
+        let mut watched = watched.enumerate().peekable();
+        if watched.peek().is_none() {
+            return;
+        }
         self.answered = true;
         self.complete = end;
         // A reply of a policy behind this one: the variant had no part in it.
@@ -332,7 +336,7 @@ impl Measured {
         let status = exchange.status.unwrap_or(0);
         let grpc = self.grpc.then(|| exchange.response.first("grpc-status"));
         let grpc = grpc.flatten();
-        for (at, (watch, decision)) in watched.enumerate() {
+        for (at, (watch, decision)) in watched {
             let outcome = &watch.outcome;
             watch.request(decision, micros, outcome.is_conversion(exchange), world);
             let kind = if outcome.is_error(status) {
