@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Cost accounting under fire, in a real Envoy: `scripts/cost_check.py --envoy PATH [ledger|kill|hammer|sdk]...`
+"""Cost accounting under fire, in a real Envoy: `scripts/cost_check.py --envoy PATH [ledger|kill|hammer|advances|sdk]...`
 
   ledger   a receiver that fails half the time: sum of events = metrics = budget spent = access log, to the picounit
   kill     kill -9 under load: no answered call is missing in the log
   hammer   two workers and a budget of 1.00: never above it, and used up exactly
+  advances two workers, and a budget large enough that they take money ahead: never above it, and spent is paid to the picounit
   sdk      the Python packages `openai` and `anthropic` stream through Envoy; the first token is not later (needs them installed)
 
 Standard library only (but sdk), servers on 127.0.0.1. Ends with status 1 when something is not as it must be."""
@@ -454,6 +455,43 @@ def test_hammer(binary):
         envoy.stop()
 
 
+def test_advances(binary):
+    """Cheap calls are paid from advances, dear ones from the account, failed ones are free; all of them at once."""
+    prices = [{"name": "cheap", "match": {"path": {"prefix": "/flat/cheap"}}, "base": "0.00001"},
+              {"name": "dear", "match": {"path": {"prefix": "/flat/dear"}}, "base": "0.0017"}]
+    cost = {"usage_path": "/.tollgate/usage", "prices": prices, "budgets": [{"name": "one", "daily": "1.00", "warn_percent": 0}]}
+    envoy = Envoy(binary, cost, serve(Upstream))
+    taken, ahead, stop = [0], [0], threading.Event()
+
+    def watch():
+        while not stop.is_set():
+            budget = envoy.usage()[0]
+            taken[0] = max(taken[0], pico(budget["spent"]) + pico(budget["reserved"]))
+            ahead[0] = max(ahead[0], pico(budget["reserved"]))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    client = Client()
+
+    def one(n):
+        answer = client.post(envoy.port, "/flat/dear" if n % 6 == 0 else "/flat/cheap", {"input": 1, "output": 1}, f"a-{n}")
+        return answer and (answer[0], answer[1].get("x-request-cost"))
+
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        answers = [a for a in pool.map(one, range(6000)) if a]
+    stop.set()
+    watcher.join()
+    time.sleep(1)
+    paid = sum(pico(cost) for status, cost in answers if status == 200)
+    budget = envoy.usage()[0]
+    spent, reserved = pico(budget["spent"]), pico(budget["reserved"])
+    refused = sum(status == 402 for status, _ in answers)
+    check(0 < ahead[0] <= 2 * pico("0.0001"), f"advances: {ahead[0]} were reserved at once, at most a ten-thousandth of the budget for each worker")
+    check(taken[0] <= pico("1.00"), f"advances: spent + reserved was never above 1.00, but up to {taken[0] / 1e12}")
+    check(spent == paid and reserved == 0 and refused > 0, f"advances: {len(answers)} calls, {refused} refused, spent {spent} = paid {paid}")
+    envoy.stop()
+
+
 def test_sdk(binary):
     import anthropic
     import openai
@@ -504,7 +542,7 @@ def test_sdk(binary):
     envoy.stop()
 
 
-TESTS = {"ledger": test_ledger, "kill": test_kill, "hammer": test_hammer, "sdk": test_sdk}
+TESTS = {"ledger": test_ledger, "kill": test_kill, "hammer": test_hammer, "advances": test_advances, "sdk": test_sdk}
 
 
 def main():

@@ -1,8 +1,8 @@
-//! Charging and settling budgets in the state that all workers share: one trip for each record.
-//!
-//! This is where budgets that several proxies share will plug in: whoever charges gets a [`Hold`] and settles it, and need
-//! not know where the money is kept.
+//! Charging and settling budgets in the state that all workers share: at most one trip for each record, none while a
+//! worker's [advance](crate::advances) pays. Whoever charges gets a [`Hold`] and settles it, and need not know where the
+//! money is kept.
 
+use crate::advances::{Advances, Generation};
 use crate::budgets::{Budgets, Part};
 use crate::meters::Meters;
 use std::cell::RefCell;
@@ -21,8 +21,16 @@ const MAX_DEFERRED: usize = 1_024;
 /// What a call has taken from budgets.
 #[derive(Debug)]
 pub struct Hold {
-    parts: Vec<Part>,
+    parts: Vec<Taken>,
     charge: Charge,
+}
+
+/// What was taken from one record.
+#[derive(Debug)]
+struct Taken {
+    part: Part,
+    /// Paid out of the worker's advance, as it stood then.
+    from_advance: Option<Generation>,
 }
 
 /// How budgets stand after a charge or a settlement.
@@ -64,7 +72,8 @@ pub enum Refusal {
 pub struct Accounts {
     /// Kept, so that a trip does not allocate.
     buffer: RefCell<Vec<u8>>,
-    deferred: RefCell<Vec<(Part, Charge, Money)>>,
+    deferred: RefCell<Vec<(Taken, Charge, Money)>>,
+    advances: RefCell<Advances>,
 }
 
 impl Accounts {
@@ -75,53 +84,84 @@ impl Accounts {
     /// [`Refusal`]: nothing was taken.
     pub fn charge(
         &self,
-        mut parts: Vec<Part>,
+        parts: Vec<Part>,
         charge: Charge,
         budgets: &Budgets,
         meters: &Meters,
         world: &dyn World,
     ) -> Result<(Hold, Standing), Refusal> {
         let mut standing = Standing::EVERYTHING;
-        for at in 0..parts.len() {
-            let Some(part) = parts.get_mut(at) else {
-                continue;
-            };
+        let mut hold = Hold {
+            parts: Vec::with_capacity(parts.len()),
+            charge,
+        };
+        for part in parts {
             match self.charge_one(part, charge, budgets, meters, world) {
-                Ok(one) => standing = standing.and(one),
+                Ok((taken, one)) => {
+                    standing = standing.and(one);
+                    hold.parts.push(taken);
+                }
                 Err(refusal) => {
-                    parts.truncate(at);
-                    let taken = Hold { parts, charge };
-                    let _ = self.settle(taken, Money::ZERO, budgets, meters, world);
+                    let _ = self.settle(hold, Money::ZERO, budgets, meters, world);
                     return Err(refusal);
                 }
             }
         }
-        Ok((Hold { parts, charge }, standing))
+        Ok((hold, standing))
     }
 
     fn charge_one(
         &self,
-        part: &mut Part,
+        mut part: Part,
         charge: Charge,
         budgets: &Budgets,
         meters: &Meters,
         world: &dyn World,
-    ) -> Result<Standing, Refusal> {
-        let Part { key, lines } = part;
+    ) -> Result<(Taken, Standing), Refusal> {
+        let mut advances = self.advances.borrow_mut();
+        let paid = match charge {
+            Charge::Spent(cost) => advances.pay(&part, cost),
+            Charge::Reserved(_) => None,
+        };
+        if let Some((generation, remaining)) = paid {
+            let from_advance = Some(generation);
+            let standing = Standing {
+                remaining,
+                warning: None,
+            };
+            return Ok((Taken { part, from_advance }, standing));
+        }
+        let Part { key, lines } = &mut part;
         let done = update_in(&self.buffer, world, key, TRIES, |bytes| {
             let mut account = open(bytes, meters, world);
+            if let Charge::Spent(_) = charge {
+                advances.book(key, &mut account);
+            }
             match account.charge(lines, charge) {
                 Ok(_) => {
                     let standing = Standing::of(&account, lines, budgets);
+                    let booked = match charge {
+                        Charge::Spent(cost) => {
+                            Some(advances.take(key, lines, cost, &mut account, is_quiet(budgets)))
+                        }
+                        Charge::Reserved(_) => None,
+                    };
                     account.encode(bytes);
-                    Change::Write(Ok(standing))
+                    Change::Write(Ok((standing, booked)))
                 }
+                // What was booked for the attempt only is booked by the next tick.
                 Err(exhausted) => Change::Keep(Err(exhausted)),
             }
         });
         match done.map(|updated| updated.value) {
-            Ok(Ok(standing)) => Ok(standing),
-            Ok(Err(exhausted)) => match lines.get(exhausted.line) {
+            Ok(Ok((standing, booked))) => {
+                if let (Charge::Spent(cost), Some(booked)) = (charge, booked) {
+                    advances.done(&part, booked, cost);
+                }
+                let from_advance = None;
+                Ok((Taken { part, from_advance }, standing))
+            }
+            Ok(Err(exhausted)) => match part.lines.get(exhausted.line) {
                 Some(line) => Err(Refusal::Exhausted {
                     exhausted,
                     line: *line,
@@ -156,7 +196,7 @@ impl Accounts {
         standing
     }
 
-    fn defer(&self, part: Part, charge: Charge, cost: Money, meters: &Meters, world: &dyn World) {
+    fn defer(&self, part: Taken, charge: Charge, cost: Money, meters: &Meters, world: &dyn World) {
         let mut deferred = self.deferred.borrow_mut();
         if deferred.len() < MAX_DEFERRED {
             world.count(meters.settle_deferred, 1);
@@ -167,8 +207,47 @@ impl Accounts {
         }
     }
 
-    /// Tries again what was put off.
-    pub fn retry(&self, budgets: &Budgets, meters: &Meters, world: &dyn World) {
+    /// Tries again what was put off, and books what advances paid.
+    pub fn tick(&self, budgets: &Budgets, meters: &Meters, world: &dyn World) {
+        self.retry(budgets, meters, world);
+        let holding = self.advances.borrow_mut().holding();
+        for key in holding {
+            let mut advances = self.advances.borrow_mut();
+            let done = update_in(&self.buffer, world, &key, TRIES, |bytes| {
+                let mut account = open(bytes, meters, world);
+                let booked = advances.tick(&key, &mut account, is_quiet(budgets));
+                account.encode(bytes);
+                match booked {
+                    Some(booked) => Change::Write(Some(booked)),
+                    None => Change::Keep(None),
+                }
+            });
+            // Who loses every race books with the next tick.
+            if let Ok(Some(booked)) = done.map(|updated| updated.value) {
+                advances.ticked(&key, booked);
+            }
+        }
+    }
+
+    /// The configuration was replaced: books everything and gives back all advances.
+    pub fn stop(&self, budgets: &Budgets, meters: &Meters, world: &dyn World) {
+        self.retry(budgets, meters, world);
+        let mut advances = self.advances.take();
+        for key in advances.holding() {
+            let done = update_in(&self.buffer, world, &key, TRIES, |bytes| {
+                let mut account = open(bytes, meters, world);
+                advances.book(&key, &mut account);
+                account.encode(bytes);
+                Change::Write(())
+            });
+            if done.is_err() {
+                // It stays reserved until its window ends.
+                world.count(meters.settle_lost, 1);
+            }
+        }
+    }
+
+    fn retry(&self, budgets: &Budgets, meters: &Meters, world: &dyn World) {
         if self.deferred.borrow().is_empty() {
             return;
         }
@@ -182,29 +261,49 @@ impl Accounts {
 
     fn try_settle(
         &self,
-        part: &Part,
+        taken: &Taken,
         charge: Charge,
         cost: Money,
         budgets: &Budgets,
         meters: &Meters,
         world: &dyn World,
     ) -> Result<Standing, Contended> {
-        update_in(&self.buffer, world, &part.key, TRIES, |bytes| {
+        let Taken { part, from_advance } = taken;
+        let mut advances = self.advances.borrow_mut();
+        if let Some(generation) = *from_advance
+            && let Some(remaining) = advances.correct(&part.key, generation, charge.amount(), cost)
+        {
+            return Ok(Standing {
+                remaining,
+                warning: None,
+            });
+        }
+        let settled = update_in(&self.buffer, world, &part.key, TRIES, |bytes| {
             let mut account = open(bytes, meters, world);
+            // Before it is corrected what was paid must have been booked.
+            let ended = from_advance.is_some() && advances.book(&part.key, &mut account);
             account.settle(&part.lines, charge, cost);
             let standing = Standing::of(&account, &part.lines, budgets);
             account.encode(bytes);
-            Change::Write(standing)
-        })
-        .map(|updated| updated.value)
+            Change::Write((standing, ended))
+        });
+        let (standing, ended) = settled?.value;
+        if ended {
+            advances.ended(&part.key, standing.remaining);
+        }
+        Ok(standing)
     }
 
-    /// What a record says now; empty, if there is none.
+    /// What a record says now, with what this worker has not booked yet; empty, if there is none.
     #[must_use]
     pub fn read(&self, key: &str, meters: &Meters, world: &dyn World) -> Account {
         let mut bytes = self.buffer.take();
         let account = match world.load(key, &mut bytes) {
-            Some(_) => open(&bytes, meters, world),
+            Some(_) => {
+                let mut account = open(&bytes, meters, world);
+                self.advances.borrow().book(key, &mut account);
+                account
+            }
             None => Account::default(),
         };
         self.buffer.replace(bytes);
@@ -254,6 +353,11 @@ impl Standing {
             warning: self.warning.or(other.warning),
         }
     }
+}
+
+/// Whether no warning is due.
+fn is_quiet(budgets: &Budgets) -> impl Fn(&Account, &[Line]) -> bool {
+    |account, lines| Standing::of(account, lines, budgets).warning.is_none()
 }
 
 fn open(bytes: &[u8], meters: &Meters, world: &dyn World) -> Account {

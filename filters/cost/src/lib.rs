@@ -8,6 +8,7 @@
 //! | `ask`, [`request`], [`check`] | what a request asks for, and whether it may |
 //! | [`budgets`] | which budgets apply to whom |
 //! | [`accounts`] | charging and settling in the state that all workers share |
+//! | [`advances`] | what a worker takes ahead from an account |
 //! | [`usage`], [`json`], [`sse`] | token counts out of answers that arrive in pieces |
 //! | [`ledger`] | what calls cost, as events to a receiver |
 //! | `usage_page`, [`gauges`], [`show`] | what consumers and operators see of it |
@@ -23,6 +24,7 @@ extern crate tollgate_wasm_test;
 
 pub mod accounts;
 mod admit;
+pub mod advances;
 mod ask;
 pub mod budgets;
 mod call;

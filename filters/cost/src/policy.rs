@@ -355,7 +355,7 @@ impl Policy for Cost {
     }
 
     fn on_tick(&self, world: &dyn World) {
-        self.accounts.retry(&self.budgets, &self.meters, world);
+        self.accounts.tick(&self.budgets, &self.meters, world);
         self.gauges
             .refresh(&self.accounts, &self.budgets, &self.meters, world);
         if let Some(ledger) = &self.ledger {
@@ -373,7 +373,7 @@ impl Policy for Cost {
     }
 
     fn on_stop(&self, world: &dyn World) {
-        self.accounts.retry(&self.budgets, &self.meters, world);
+        self.accounts.stop(&self.budgets, &self.meters, world);
         if let Some(ledger) = &self.ledger {
             ledger.stop(&self.meters, world);
         }
