@@ -180,12 +180,22 @@ pub(crate) fn header_map(map: Map) -> Option<Vec<u8>> {
     returned(|data, size| unsafe { proxy_get_header_map_pairs(map as u32, data, size) })
 }
 
-/// The first value of a header. Only for the proxy's own (`:status`).
+/// The first value of a header. Only for ones that the proxy itself made, and of answers to calls.
 pub(crate) fn header(map: Map, name: &str) -> Option<Vec<u8>> {
     // SAFETY: pointer and size describe `name`; out-pointers are valid for the call.
     returned(|data, size| unsafe {
         proxy_get_header_map_value(map as u32, name.as_ptr(), name.len(), data, size)
     })
+}
+
+/// `:status` of an answer.
+pub(crate) fn status(map: Map) -> Option<u16> {
+    read_status(&header(map, ":status")?)
+}
+
+/// The number that `:status` says.
+pub(crate) fn read_status(value: &[u8]) -> Option<u16> {
+    std::str::from_utf8(value).ok()?.parse().ok()
 }
 
 /// Sets a header to one value.

@@ -132,10 +132,8 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn http(size: usize) -> Self {
-        let status = abi::header(Map::HttpCallResponse, ":status")
-            .and_then(|s| std::str::from_utf8(&s).ok()?.parse().ok());
         Self {
-            outcome: Outcome::Http(status.unwrap_or(0)),
+            outcome: Outcome::Http(abi::status(Map::HttpCallResponse).unwrap_or(0)),
             size,
         }
     }

@@ -90,9 +90,7 @@ impl HttpContext for StreamContext {
 impl Context for StreamContext {
     fn on_http_call_response(&mut self, token: u32, _: usize, body_size: usize, _: usize) {
         self.with((), |stream, cell| {
-            let status = abi::header(Map::HttpCallResponse, ":status")
-                .and_then(|s| std::str::from_utf8(&s).ok()?.parse().ok())
-                .unwrap_or(0);
+            let status = abi::status(Map::HttpCallResponse).unwrap_or(0);
             let body = abi::buffer(Buffer::HttpCallResponseBody, 0, body_size);
             stream.call_answered(token, &CallAnswer::Http { status, body }, cell);
         });

@@ -17,13 +17,7 @@ impl Stream {
 
     /// Lets a held answer go from the tick; the caller has made this the effective context.
     pub(crate) fn release_from_tick(&mut self) {
-        let Self {
-            running,
-            drive,
-            exchange,
-            ..
-        } = self;
-        drive.release_response(&running.gateway.chain, exchange, &running.proxy);
+        self.ask(|drive, chain, exchange, proxy| drive.release_response(chain, exchange, proxy));
         self.flush_response();
         abi::resume(Half::Response);
     }
@@ -31,14 +25,11 @@ impl Stream {
     /// Like all callbacks of the answer: whether it goes on.
     pub(crate) fn response_headers(&mut self, end: bool, cell: &Rc<RefCell<Self>>) -> bool {
         self.read_response();
-        let Self {
-            running,
-            drive,
-            exchange,
-            ..
-        } = self;
-        let step = drive.response_headers(&running.gateway.chain, exchange, &running.proxy, end);
+        let step = self.ask(|drive, chain, exchange, proxy| {
+            drive.response_headers(chain, exchange, proxy, end)
+        });
         if step == ResponseStep::Hold {
+            let running = &self.running;
             running.watch.response(cell, running.proxy.now());
         }
         self.apply_response(step)
@@ -46,17 +37,15 @@ impl Stream {
 
     /// Fills in what the policies want to know of the answer's headers.
     fn read_response(&mut self) {
-        let status = |value: &[u8]| std::str::from_utf8(value).ok()?.parse().ok();
         match self.drive.reads_response(&self.running.gateway.chain) {
             ResponseRead::Nothing => {}
             ResponseRead::Status => {
-                self.exchange.status = abi::header(Map::Response, ":status")
-                    .as_deref()
-                    .and_then(status);
+                self.exchange.status = abi::status(Map::Response);
             }
             ResponseRead::Headers => {
                 self.exchange.response = read_map(Map::Response);
-                self.exchange.status = self.exchange.response.first(":status").and_then(status);
+                let status = self.exchange.response.first(":status");
+                self.exchange.status = status.and_then(abi::read_status);
             }
         }
     }

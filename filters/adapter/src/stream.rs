@@ -1,6 +1,7 @@
 //! One HTTP exchange: the state of it, and its request half. The other half is in `response.rs`.
 
 use crate::abi::{self, Buffer, Half, Map};
+use crate::proxy::Proxy;
 use crate::running::Running;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -97,10 +98,19 @@ impl Stream {
     }
 
     fn begin(&mut self, exchange: Exchange) -> Step {
-        let Self { running, drive, .. } = self;
+        let running = &self.running;
         self.exchange = exchange.publishing(running.gateway.filter_state.clone());
         self.exchange.can_hold_response = running.watch.can_hold_response();
-        drive.request_headers(&running.gateway.chain, &mut self.exchange, &running.proxy)
+        self.ask(|drive, chain, exchange, proxy| drive.request_headers(chain, exchange, proxy))
+    }
+
+    /// Asks the policies, of whose dealings with this exchange `drive` keeps the state.
+    pub(crate) fn ask<T>(
+        &mut self,
+        question: impl FnOnce(&mut Drive<Chain>, &Chain, &mut Exchange, &Proxy) -> T,
+    ) -> T {
+        let Running { gateway, proxy, .. } = &*self.running;
+        question(&mut self.drive, &gateway.chain, &mut self.exchange, proxy)
     }
 
     fn unreadable(&mut self) -> Step {
@@ -138,24 +148,13 @@ impl Stream {
         } else {
             BodyState::Arriving
         };
-        let Self {
-            running,
-            drive,
-            exchange,
-            ..
-        } = self;
-        if !exchange.headers_released {
+        if !self.exchange.headers_released {
             // Body callbacks while the headers are held: the flag is set.
-            running.watch.body_seen(&running.proxy);
+            self.running.watch.body_seen(&self.running.proxy);
         }
-        let step = drive.request_body(
-            &running.gateway.chain,
-            exchange,
-            &running.proxy,
-            &REQUEST_BODY,
-            size,
-            end,
-        );
+        let step = self.ask(|drive, chain, exchange, proxy| {
+            drive.request_body(chain, exchange, proxy, &REQUEST_BODY, size, end)
+        });
         self.apply(step, cell)
     }
 
@@ -167,18 +166,9 @@ impl Stream {
             return true;
         }
         self.body = BodyState::Settled;
-        let Self {
-            running,
-            drive,
-            exchange,
-            ..
-        } = self;
-        let step = drive.request_trailers(
-            &running.gateway.chain,
-            exchange,
-            &running.proxy,
-            &REQUEST_BODY,
-        );
+        let step = self.ask(|drive, chain, exchange, proxy| {
+            drive.request_trailers(chain, exchange, proxy, &REQUEST_BODY)
+        });
         self.apply(step, cell)
     }
 
@@ -193,19 +183,9 @@ impl Stream {
             return;
         }
         self.call = None;
-        let Self {
-            running,
-            drive,
-            exchange,
-            ..
-        } = self;
-        let step = drive.call_answer(
-            &running.gateway.chain,
-            exchange,
-            &running.proxy,
-            answer,
-            &REQUEST_BODY,
-        );
+        let step = self.ask(|drive, chain, exchange, proxy| {
+            drive.call_answer(chain, exchange, proxy, answer, &REQUEST_BODY)
+        });
         self.go_on(step, cell);
     }
 
@@ -216,18 +196,8 @@ impl Stream {
             self.asleep = false;
             return false;
         }
-        let Self {
-            running,
-            drive,
-            exchange,
-            ..
-        } = self;
-        let step = drive.wake(
-            &running.gateway.chain,
-            exchange,
-            &running.proxy,
-            &REQUEST_BODY,
-        );
+        let step = self
+            .ask(|drive, chain, exchange, proxy| drive.wake(chain, exchange, proxy, &REQUEST_BODY));
         self.asleep = step == Step::Hold && self.drive.waits_for_wake();
         self.go_on(step, cell);
         self.asleep
@@ -315,13 +285,7 @@ impl Stream {
 
     /// The exchange is over.
     pub(crate) fn log(&mut self) {
-        let Self {
-            running,
-            drive,
-            exchange,
-            ..
-        } = self;
-        drive.log(&running.gateway.chain, exchange, &running.proxy);
+        self.ask(|drive, chain, exchange, proxy| drive.log(chain, exchange, proxy));
         self.publish();
     }
 }
