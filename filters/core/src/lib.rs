@@ -15,6 +15,7 @@
 //! | [`world`] | the outside: clock, shared state, metrics, calls, attributes |
 //! | [`config`] | reading configuration: every error at once, each with its path |
 //! | [`matcher`] | which requests a rule is about |
+//! | [`json`] | numbers and strings of JSON, for scanners that read it in pieces |
 //! | [`money`], [`time`] | exact picodollars; durations, instants and calendar |
 //! | [`problem`] | problem+json bodies of local replies |
 #![forbid(unsafe_code)]
@@ -30,6 +31,7 @@ pub mod drive;
 pub mod exchange;
 pub mod flow;
 pub mod headers;
+pub mod json;
 pub mod matcher;
 pub mod metrics;
 pub mod money;
