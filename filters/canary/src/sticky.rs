@@ -2,6 +2,7 @@
 
 use crate::variants::{VariantId, Variants};
 use tollgate_core::config::{Node, Section, Value};
+use tollgate_core::cookie;
 use tollgate_core::exchange::Exchange;
 use tollgate_core::headers::{HeaderName, Headers};
 use tollgate_core::world::{Attribute, World};
@@ -116,20 +117,11 @@ pub(crate) fn cookie_name(value: &Value<'_>) -> Option<String> {
 /// there, is empty, or has different values.
 pub(crate) fn cookie<'a>(headers: &'a Headers, name: &str) -> Option<&'a [u8]> {
     let mut found: Option<&[u8]> = None;
-    for pair in headers
-        .get_all("cookie")
-        .flat_map(|h| h.split(|b| *b == b';'))
-    {
-        let mut halves = pair.splitn(2, |b| *b == b'=');
-        let this = halves.next().unwrap_or_default().trim_ascii();
-        let Some(value) = halves.next().filter(|_| this == name.as_bytes()) else {
+    for (this, value) in headers.get_all("cookie").flat_map(cookie::pairs) {
+        let Some(value) = value.filter(|_| this == name.as_bytes()) else {
             continue;
         };
-        let value = value.trim_ascii();
-        let unquoted = value
-            .strip_prefix(b"\"")
-            .and_then(|v| v.strip_suffix(b"\""));
-        let value = unquoted.unwrap_or(value);
+        let value = cookie::unquoted(value);
         if found.is_some_and(|before| before != value) {
             return None;
         }
