@@ -67,7 +67,7 @@ impl StickyKey {
                 }
                 KeySource::ClientAddress => {
                     if let Some(address) = world.attribute(Attribute::SourceAddress) {
-                        return Some(f(without_port(&address)));
+                        return Some(f(bare_address(&address)));
                     }
                 }
             }
@@ -130,8 +130,9 @@ pub(crate) fn cookie<'a>(headers: &'a Headers, name: &str) -> Option<&'a [u8]> {
     found.filter(|value| !value.is_empty())
 }
 
-/// `192.0.2.1:4711` or `[2001:db8::1]:4711`, without the port and the brackets.
-fn without_port(address: &[u8]) -> &[u8] {
+/// `192.0.2.1:4711` or `[2001:db8::1]:4711`, without the port and the brackets. Not for authorities, which keep their
+/// brackets: that is [`tollgate_core::matcher::without_port`].
+fn bare_address(address: &[u8]) -> &[u8] {
     if let Some(rest) = address.strip_prefix(b"[") {
         return rest.split(|b| *b == b']').next().unwrap_or_default();
     }
