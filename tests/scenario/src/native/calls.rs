@@ -10,8 +10,11 @@ use super::{Native, Plugin};
 use crate::engine::{Broken, Observed};
 use crate::model;
 
+/// More rounds of calls, wake-ups or replies than this have no end.
+const MOST: usize = 16;
+
 impl Native {
-    /// Answers calls until none is under way.
+    /// Answers calls and wakes the request until nothing is under way.
     pub(super) fn calls(
         &self,
         mut step: Step,
@@ -21,10 +24,14 @@ impl Native {
         body: &[u8],
         seen: &mut Observed,
     ) -> Result<Step, Broken> {
-        for _ in 0..16 {
+        for _ in 0..MOST {
             self.background(plugin)?;
             if step == Step::Hold && drive.waits_for_wake() {
                 step = drive.wake(&plugin.gateway.chain, exchange, &plugin.world, body);
+                if step == Step::Hold && drive.waits_for_wake() {
+                    // No reply brought it. The proxy ticks every 10 ms while somebody waits.
+                    plugin.gateway.chain.on_tick(&plugin.world);
+                }
                 continue;
             }
             let calls = plugin.world.take_calls();
@@ -55,12 +62,14 @@ impl Native {
                 body,
             );
         }
-        Err("more than 16 calls and wake-ups for one request".to_owned())
+        Err(format!(
+            "more than {MOST} calls and wake-ups for one request"
+        ))
     }
 
     /// Answers background calls, as a proxy does between callbacks.
     pub(super) fn background(&self, plugin: &Plugin) -> Result<(), Broken> {
-        for _ in 0..16 {
+        for _ in 0..MOST {
             let sent = plugin.world.take_background();
             if sent.is_empty() {
                 return Ok(());
