@@ -143,6 +143,8 @@ impl Engine for Native {
         Ok(built.map(|mut plugins| {
             // Shared data outlives a configuration; counters do, too.
             for (new, old) in plugins.iter_mut().zip(self.plugins.drain(..)) {
+                // Its last exchange has ended.
+                old.gateway.chain.on_stop(&old.world);
                 self.retired.extend(numbers(&old, false));
                 new.world = old.world;
                 new.world.clear_numbers();
