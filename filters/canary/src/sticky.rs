@@ -2,6 +2,7 @@
 
 use crate::variants::{VariantId, Variants};
 use tollgate_core::config::{Node, Section, Value};
+use tollgate_core::cookie;
 use tollgate_core::exchange::Exchange;
 use tollgate_core::headers::{HeaderName, Headers};
 use tollgate_core::world::{Attribute, World};
@@ -66,7 +67,7 @@ impl StickyKey {
                 }
                 KeySource::ClientAddress => {
                     if let Some(address) = world.attribute(Attribute::SourceAddress) {
-                        return Some(f(without_port(&address)));
+                        return Some(f(bare_address(&address)));
                     }
                 }
             }
@@ -116,20 +117,11 @@ pub(crate) fn cookie_name(value: &Value<'_>) -> Option<String> {
 /// there, is empty, or has different values.
 pub(crate) fn cookie<'a>(headers: &'a Headers, name: &str) -> Option<&'a [u8]> {
     let mut found: Option<&[u8]> = None;
-    for pair in headers
-        .get_all("cookie")
-        .flat_map(|h| h.split(|b| *b == b';'))
-    {
-        let mut halves = pair.splitn(2, |b| *b == b'=');
-        let this = halves.next().unwrap_or_default().trim_ascii();
-        let Some(value) = halves.next().filter(|_| this == name.as_bytes()) else {
+    for (this, value) in headers.get_all("cookie").flat_map(cookie::pairs) {
+        let Some(value) = value.filter(|_| this == name.as_bytes()) else {
             continue;
         };
-        let value = value.trim_ascii();
-        let unquoted = value
-            .strip_prefix(b"\"")
-            .and_then(|v| v.strip_suffix(b"\""));
-        let value = unquoted.unwrap_or(value);
+        let value = cookie::unquoted(value);
         if found.is_some_and(|before| before != value) {
             return None;
         }
@@ -138,8 +130,9 @@ pub(crate) fn cookie<'a>(headers: &'a Headers, name: &str) -> Option<&'a [u8]> {
     found.filter(|value| !value.is_empty())
 }
 
-/// `192.0.2.1:4711` or `[2001:db8::1]:4711`, without the port and the brackets.
-fn without_port(address: &[u8]) -> &[u8] {
+/// `192.0.2.1:4711` or `[2001:db8::1]:4711`, without the port and the brackets. Not for authorities, which keep their
+/// brackets: that is [`tollgate_core::matcher::without_port`].
+fn bare_address(address: &[u8]) -> &[u8] {
     if let Some(rest) = address.strip_prefix(b"[") {
         return rest.split(|b| *b == b']').next().unwrap_or_default();
     }

@@ -15,6 +15,8 @@
 //! | [`world`] | the outside: clock, shared state, metrics, calls, attributes |
 //! | [`config`] | reading configuration: every error at once, each with its path |
 //! | [`matcher`] | which requests a rule is about |
+//! | [`cookie`] | the pairs of a cookie line |
+//! | [`json`] | numbers and strings of JSON, for scanners that read it in pieces |
 //! | [`money`], [`time`] | exact picodollars; durations, instants and calendar |
 //! | [`problem`] | problem+json bodies of local replies |
 #![forbid(unsafe_code)]
@@ -26,10 +28,12 @@ extern crate tollgate_wasm_test;
 
 pub mod chain;
 pub mod config;
+pub mod cookie;
 pub mod drive;
 pub mod exchange;
 pub mod flow;
 pub mod headers;
+pub mod json;
 pub mod matcher;
 pub mod metrics;
 pub mod money;

@@ -3,15 +3,14 @@
 //! Memory is bounded whatever comes: nesting by [`MAX_DEPTH`], a kept name or value by [`MAX_TEXT`]. Text that nobody
 //! asked for is skipped, not kept. Bytes of strings are not checked to be UTF-8; everything else of RFC 8259 is.
 
-mod lexis;
 mod strings;
 mod table;
 
 pub use table::{Node, ROOT, Table};
 
-use lexis::{Escape, Number, plain_text};
 use std::rc::Rc;
 use table::ELSEWHERE;
+use tollgate_core::json::{Escape, Number, Utf16, plain_text};
 
 /// Deeper documents are given up.
 pub const MAX_DEPTH: usize = 128;
@@ -75,8 +74,7 @@ pub struct Scanner {
     too_long: bool,
     chars: u64,
     blank: bool,
-    /// First half of an escaped surrogate pair, or 0.
-    high: u16,
+    utf16: Utf16,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -120,7 +118,7 @@ impl Scanner {
             too_long: false,
             chars: 0,
             blank: true,
-            high: 0,
+            utf16: Utf16::default(),
         }
     }
 

@@ -1,18 +1,12 @@
 //! A credential in a cookie (RFC 6265, 4.2.1): found by its exact name, taken out without touching the others.
 
-use tollgate_core::{HeaderName, Headers};
+use tollgate_core::{HeaderName, Headers, cookie};
 
 /// The values of a cookie in one `cookie` line, in order; a pair of quotes around a value is not part of it.
 pub(crate) fn values<'c>(line: &'c [u8], name: &str) -> impl Iterator<Item = &'c [u8]> {
-    line.split(|b| *b == b';').filter_map(move |pair| {
-        let value = named(pair, name)?;
-        Some(
-            value
-                .strip_prefix(b"\"")
-                .and_then(|v| v.strip_suffix(b"\""))
-                .unwrap_or(value),
-        )
-    })
+    cookie::pairs(line)
+        .filter(|(found, _)| *found == name.as_bytes())
+        .filter_map(|(_, value)| value.map(cookie::unquoted))
 }
 
 /// Takes a cookie out of the request. The header is set anew only if the cookie was in it; several lines are then
@@ -44,10 +38,8 @@ fn line_without(line: &[u8], name: &str) -> Option<Vec<u8>> {
 }
 
 fn named<'c>(pair: &'c [u8], name: &str) -> Option<&'c [u8]> {
-    let mut halves = pair.splitn(2, |b| *b == b'=');
-    let found = halves.next()?.trim_ascii();
-    let value = halves.next()?.trim_ascii();
-    (found == name.as_bytes()).then_some(value)
+    let (found, value) = cookie::pair(pair);
+    value.filter(|_| found == name.as_bytes())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use tollgate_core::config::Value;
+use tollgate_core::cookie;
 use tollgate_core::headers::{Duplicate, HeaderName};
 use tollgate_core::matcher::{Matcher, without_port};
 use tollgate_core::world::Attribute;
@@ -255,18 +256,13 @@ fn decoded(text: &[u8]) -> Vec<u8> {
     out
 }
 
+/// The only value of a cookie, with its quotes; a cookie without `=` has an empty one.
 fn cookie_value<'e>(exchange: &'e Exchange, name: &[u8]) -> Result<Option<&'e [u8]>, Duplicate> {
     let mut found = None;
-    for line in exchange.request.get_all("cookie") {
-        for pair in line.split(|b| *b == b';') {
-            let mut halves = pair.splitn(2, |b| *b == b'=');
-            if halves.next().unwrap_or_default().trim_ascii() != name {
-                continue;
-            }
-            let value = halves.next().unwrap_or_default().trim_ascii();
-            if found.replace(value).is_some() {
-                return Err(Duplicate);
-            }
+    let lines = exchange.request.get_all("cookie");
+    for (_, value) in lines.flat_map(cookie::pairs).filter(|(n, _)| *n == name) {
+        if found.replace(value.unwrap_or_default()).is_some() {
+            return Err(Duplicate);
         }
     }
     Ok(found)
@@ -373,6 +369,14 @@ mod tests {
         );
         assert_eq!(key(&[("cookie", "id=x; id=y")]), Err(Duplicate));
         assert_eq!(key(&[("cookie", "xid=x")]), Ok(vec![0]));
+    }
+
+    #[test]
+    fn a_cookie_counts_with_its_quotes_and_also_without_a_value() {
+        let key = |line| key_of(Part::Cookie(b"id".to_vec()), &[("cookie", line)], "");
+        assert_ne!(key("id=\"x\""), key("id=x"));
+        assert_eq!(key("a=1; id"), Ok(vec![0]));
+        assert_eq!(key("id; id=x"), Err(Duplicate));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! [`MAX_DEPTH`] and [`MAX_TEXT`].
 
 use std::rc::Rc;
+use tollgate_core::json::{Escape, InText, Number, Utf16, plain_text};
 
 /// Deeper documents are not read.
 const MAX_DEPTH: usize = 128;
@@ -79,7 +80,7 @@ pub(crate) struct Scanner {
     /// The text is wanted.
     keeping: bool,
     too_long: bool,
-    high: u16,
+    utf16: Utf16,
 }
 
 #[derive(Clone, Copy)]
@@ -104,45 +105,6 @@ enum State {
     Failed,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Escape {
-    No,
-    Backslash,
-    Hex { left: u8, code: u16 },
-}
-
-/// Where in `-12.5e+3` the last byte was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Number {
-    Minus,
-    Zero,
-    Whole,
-    Point,
-    Fraction,
-    E,
-    Sign,
-    Exponent,
-}
-
-impl Number {
-    fn next(self, byte: u8) -> Option<Self> {
-        Some(match (self, byte) {
-            (Self::Minus, b'0') => Self::Zero,
-            (Self::Minus, b'1'..=b'9') | (Self::Whole, b'0'..=b'9') => Self::Whole,
-            (Self::Zero | Self::Whole, b'.') => Self::Point,
-            (Self::Point | Self::Fraction, b'0'..=b'9') => Self::Fraction,
-            (Self::Zero | Self::Whole | Self::Fraction, b'e' | b'E') => Self::E,
-            (Self::E, b'+' | b'-') => Self::Sign,
-            (Self::E | Self::Sign | Self::Exponent, b'0'..=b'9') => Self::Exponent,
-            _ => return None,
-        })
-    }
-
-    fn may_end(self) -> bool {
-        !matches!(self, Self::Minus | Self::Point | Self::E | Self::Sign)
-    }
-}
-
 impl Scanner {
     /// A scanner at the start of a document.
     pub(crate) fn new(pointers: Rc<[Pointer]>) -> Self {
@@ -154,7 +116,7 @@ impl Scanner {
             text: Vec::new(),
             keeping: false,
             too_long: false,
-            high: 0,
+            utf16: Utf16::default(),
         }
     }
 
@@ -252,11 +214,7 @@ impl Scanner {
             b'-' | b'0'..=b'9' => {
                 self.begin_text(wanted, false);
                 self.keep(&[byte]);
-                State::Number(match byte {
-                    b'-' => Number::Minus,
-                    b'0' => Number::Zero,
-                    _ => Number::Whole,
-                })
+                State::Number(Number::start(byte))
             }
             b't' => State::Literal(b"rue"),
             b'f' => State::Literal(b"alse"),
@@ -348,47 +306,26 @@ impl Scanner {
 
     /// One byte of a string that is not plain text.
     fn in_text(&mut self, byte: u8, is_key: bool, escape: Escape) {
-        let escape = match (escape, byte) {
-            (Escape::No, b'"') => return self.end_text(is_key),
-            (Escape::No, b'\\') => Escape::Backslash,
-            // A control character must be escaped.
-            (Escape::No, _) => return self.state = State::Failed,
-            (Escape::Backslash, b'u') => Escape::Hex { left: 4, code: 0 },
-            (Escape::Backslash, _) => {
-                let char = match byte {
-                    b'"' | b'\\' | b'/' => byte,
-                    b'b' => 8,
-                    b'f' => 12,
-                    b'n' => b'\n',
-                    b'r' => b'\r',
-                    b't' => b'\t',
-                    _ => return self.state = State::Failed,
-                };
+        let escape = match escape.next(byte) {
+            InText::Within(escape) => escape,
+            InText::Char(char) => {
                 self.keep(&[char]);
                 Escape::No
             }
-            (Escape::Hex { left, code }, _) => {
-                let digit = char::from(byte).to_digit(16);
-                let Some(digit) = digit.and_then(|d| u16::try_from(d).ok()) else {
-                    return self.state = State::Failed;
-                };
-                let code = code.wrapping_shl(4) | digit;
-                if left > 1 {
-                    Escape::Hex {
-                        left: left.saturating_sub(1),
-                        code,
-                    }
-                } else {
-                    self.keep_utf16(code);
-                    Escape::No
+            InText::Unit(unit) => {
+                for char in self.utf16.unit(unit) {
+                    self.keep(char.encode_utf8(&mut [0; 4]).as_bytes());
                 }
+                Escape::No
             }
+            InText::End => return self.end_text(is_key),
+            InText::Invalid => return self.state = State::Failed,
         };
         self.state = State::Text { is_key, escape };
     }
 
     fn end_text(&mut self, is_key: bool) {
-        self.flush_high();
+        self.end_pair();
         if !is_key {
             return self.text_value();
         }
@@ -410,7 +347,7 @@ impl Scanner {
         self.text.clear();
         self.keeping = wanted;
         self.too_long = false;
-        self.high = 0;
+        self.utf16 = Utf16::default();
         State::Text {
             is_key,
             escape: Escape::No,
@@ -418,7 +355,7 @@ impl Scanner {
     }
 
     fn keep(&mut self, bytes: &[u8]) {
-        self.flush_high();
+        self.end_pair();
         if !self.keeping {
             return;
         }
@@ -430,33 +367,12 @@ impl Scanner {
         }
     }
 
-    fn keep_utf16(&mut self, code: u16) {
-        let high = std::mem::take(&mut self.high);
-        if high == 0 && (0xd800..0xdc00).contains(&code) {
-            self.high = code;
-            return;
-        }
-        let units = [high, code];
-        let units = units.get(usize::from(high == 0)..).unwrap_or_default();
-        for char in char::decode_utf16(units.iter().copied()) {
-            let char = char.unwrap_or(char::REPLACEMENT_CHARACTER);
-            self.keep(char.encode_utf8(&mut [0; 4]).as_bytes());
-        }
-    }
-
     /// Half a pair alone is no character.
-    fn flush_high(&mut self) {
-        if std::mem::take(&mut self.high) != 0 {
+    fn end_pair(&mut self) {
+        if self.utf16.is_broken_off() {
             self.keep("\u{fffd}".as_bytes());
         }
     }
-}
-
-/// The start of the bytes up to a quote, a backslash or a control character.
-fn plain_text(bytes: &[u8]) -> &[u8] {
-    let special = |b: &u8| *b == b'"' || *b == b'\\' || *b < 0x20;
-    let length = bytes.iter().position(special).unwrap_or(bytes.len());
-    bytes.get(..length).unwrap_or_default()
 }
 
 /// A number as text, without an allocation.

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer};
 
 /// Bytes, written in YAML as a string, a number, `{bytes: "a\\xff"}` (escapes `\xNN \r \n \t \0 \\`)
-/// or `{repeat: "x", times: 1000}`.
+/// `{repeat: "x", times: 1000}`, or `{join: [...]}` of these.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Bytes(pub Vec<u8>);
 
@@ -47,7 +47,7 @@ pub fn show(bytes: &[u8]) -> String {
 #[derive(Deserialize)]
 #[serde(
     untagged,
-    expecting = "a string, a number, {bytes: \"a\\\\xff\"} or {repeat: x, times: n}"
+    expecting = "a string, a number, {bytes: \"a\\\\xff\"}, {repeat: x, times: n} or {join: [...]}"
 )]
 enum Raw {
     Text(String),
@@ -56,6 +56,7 @@ enum Raw {
     Bool(bool),
     Escaped(Escaped),
     Repeated(Repeated),
+    Joined(Joined),
 }
 
 #[derive(Deserialize)]
@@ -71,6 +72,12 @@ struct Repeated {
     times: usize,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Joined {
+    join: Vec<Bytes>,
+}
+
 impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(Self(match Raw::deserialize(deserializer)? {
@@ -82,6 +89,7 @@ impl<'de> Deserialize<'de> for Bytes {
                 unescape(&bytes).map_err(serde::de::Error::custom)?
             }
             Raw::Repeated(Repeated { repeat, times }) => repeat.repeat(times).into_bytes(),
+            Raw::Joined(Joined { join }) => join.into_iter().flat_map(|part| part.0).collect(),
         }))
     }
 }

@@ -1,8 +1,8 @@
 //! Strings: escapes decoded, the beginning kept, characters counted.
 
-use super::lexis::{Escape, unescaped};
 use super::table::ELSEWHERE;
 use super::{Event, MAX_TEXT, Scalar, Scanner, State, Text};
+use tollgate_core::json::{Escape, InText, Utf16};
 
 impl Scanner {
     /// One byte of a string that is not plain text.
@@ -13,37 +13,20 @@ impl Scanner {
         escape: Escape,
         found: &mut impl FnMut(Event<'_>, u64),
     ) {
-        let escape = match (escape, byte) {
-            (Escape::No, b'"') => return self.end_text(is_key, found),
-            (Escape::No, b'\\') => Escape::Backslash,
-            (Escape::Backslash, b'u') => Escape::Hex { left: 4, code: 0 },
-            (Escape::Backslash, _) => {
-                let Some(char) = unescaped(byte) else {
-                    self.state = State::Failed;
-                    return;
-                };
+        let escape = match escape.next(byte) {
+            InText::Within(escape) => escape,
+            InText::Char(char) => {
                 self.keep(&[char]);
                 Escape::No
             }
-            (Escape::Hex { left, code }, _) => {
-                let digit = char::from(byte).to_digit(16);
-                let Some(digit) = digit.and_then(|d| u16::try_from(d).ok()) else {
-                    self.state = State::Failed;
-                    return;
-                };
-                let code = code.wrapping_shl(4) | digit;
-                if left > 1 {
-                    Escape::Hex {
-                        left: left.saturating_sub(1),
-                        code,
-                    }
-                } else {
-                    self.keep_utf16(code);
-                    Escape::No
+            InText::Unit(unit) => {
+                for char in self.utf16.unit(unit) {
+                    self.keep(char.encode_utf8(&mut [0; 4]).as_bytes());
                 }
+                Escape::No
             }
-            // A control character must be escaped.
-            (Escape::No, _) => {
+            InText::End => return self.end_text(is_key, found),
+            InText::Invalid => {
                 self.state = State::Failed;
                 return;
             }
@@ -52,7 +35,7 @@ impl Scanner {
     }
 
     fn end_text(&mut self, is_key: bool, found: &mut impl FnMut(Event<'_>, u64)) {
-        self.flush_high();
+        self.end_pair();
         if is_key {
             let of = self.open.last().map_or(ELSEWHERE, |f| f.node);
             self.node = if self.too_long {
@@ -79,11 +62,11 @@ impl Scanner {
         self.too_long = false;
         self.chars = 0;
         self.blank = true;
-        self.high = 0;
+        self.utf16 = Utf16::default();
     }
 
     pub(super) fn keep(&mut self, bytes: &[u8]) {
-        self.flush_high();
+        self.end_pair();
         if !self.keeping {
             return;
         }
@@ -103,27 +86,9 @@ impl Scanner {
         }
     }
 
-    fn keep_utf16(&mut self, code: u16) {
-        let high = std::mem::take(&mut self.high);
-        if high == 0 && (0xd800..0xdc00).contains(&code) {
-            self.high = code;
-            return;
-        }
-        let units = [high, code];
-        let units = if high == 0 {
-            units.get(1..)
-        } else {
-            units.get(..)
-        };
-        for char in char::decode_utf16(units.unwrap_or_default().iter().copied()) {
-            let char = char.unwrap_or(char::REPLACEMENT_CHARACTER);
-            self.keep(char.encode_utf8(&mut [0; 4]).as_bytes());
-        }
-    }
-
     /// Half a pair alone is no character.
-    fn flush_high(&mut self) {
-        if std::mem::take(&mut self.high) != 0 {
+    fn end_pair(&mut self) {
+        if self.utf16.is_broken_off() {
             self.keep("\u{fffd}".as_bytes());
         }
     }
