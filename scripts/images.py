@@ -25,14 +25,14 @@ RECIPES = {
     "envoy": ("/usr/local/bin/envoy", ["bash", "grep"], ['CMD ["envoy", "-c", "/etc/envoy/envoy.yaml"]']),
     "prometheus": ("/bin/prometheus", ["promtool"], ['ENTRYPOINT ["/bin/prometheus"]', "WORKDIR /prometheus", "VOLUME /prometheus"]),
     "redis": ("/usr/local/bin/redis-server", ["redis-cli"], ['CMD ["redis-server"]', "WORKDIR /data"]),
-    "ratelimit": ("/bin/ratelimit", ["bash", "grep"], ['CMD ["/bin/ratelimit"]']),
+    "ratelimit": ("/bin/ratelimit", [], ['CMD ["/bin/ratelimit"]']),
     "python": ("/usr/local/bin/python3", [], ['CMD ["python3"]']),
 }
 # Directories that the program writes to, with their owner.
 WRITABLE = {"prometheus": {"/prometheus": 65534}, "redis": {"/data": 999}}
 PATH = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-PASSWD = "root:x:0:0:root:/:/bin/false\nenvoy:x:101:101::/:/bin/false\nredis:x:999:999::/:/bin/false\nnobody:x:65534:65534::/:/bin/false\n"
-GROUP = "root:x:0:\nenvoy:x:101:\nredis:x:999:\nnogroup:x:65534:\n"
+PASSWD = "root:x:0:0:root:/:/bin/false\nenvoy:x:101:101::/:/bin/false\nredis:x:999:999::/:/bin/false\nnonroot:x:65532:65532::/:/bin/false\nnobody:x:65534:65534::/:/bin/false\n"
+GROUP = "root:x:0:\nenvoy:x:101:\nredis:x:999:\nnonroot:x:65532:\nnogroup:x:65534:\n"
 
 
 class Missing(Exception):

@@ -7,8 +7,8 @@ With a container engine and a registry it does what `docker compose up` does. Wi
 Debian's (needs root), with its data in .tools/mesh; images that cannot be pulled are built from programs on this machine
 (scripts/images.py). What can be had neither way is left out, by name.
 
-Variables: ENVOY_IMAGE, UPSTREAM_IMAGE, PROMETHEUS_IMAGE, GRAFANA_IMAGE, CLIENT_IMAGE name other images (they are pulled, never built);
-COMPOSE another compose program; GATEWAY_PORT, PROMETHEUS_PORT, GRAFANA_PORT other ports.
+Variables: ENVOY_IMAGE, UPSTREAM_IMAGE, REDIS_IMAGE, RATELIMIT_IMAGE, PROMETHEUS_IMAGE, GRAFANA_IMAGE, CLIENT_IMAGE name other images (they are
+pulled, never built); COMPOSE another compose program; GATEWAY_PORT, GATEWAY_2_PORT, PROMETHEUS_PORT, GRAFANA_PORT other ports.
 """
 
 import argparse
@@ -28,17 +28,24 @@ ROOT = Path(__file__).resolve().parent.parent
 COMPOSE_FILE = ROOT / "envoy" / "compose" / "docker-compose.yml"
 DATA = ROOT / ".tools" / "mesh"
 PULL_SECONDS = 600
+BUILD_SECONDS = 900
 HEALTHY_SECONDS = 90
 # variable -> (image that users pull, recipe in images.py, program to build it from)
 IMAGES = {
     "ENVOY_IMAGE": ("envoyproxy/envoy:v1.40.0", "envoy", None),
     "UPSTREAM_IMAGE": ("tollgate/upstream:local", "upstream", None),
+    "REDIS_IMAGE": ("redis:7.4", "redis", "redis-server"),
+    "RATELIMIT_IMAGE": ("envoyproxy/ratelimit:3fb70258", "ratelimit", None),
     "PROMETHEUS_IMAGE": ("prom/prometheus:v3.5.0", "prometheus", "prometheus"),
     "GRAFANA_IMAGE": ("grafana/grafana:12.2.0", None, None),
     "CLIENT_IMAGE": ("python:3.13-slim", "python", sys.executable),
 }
-SERVICES = {"ENVOY_IMAGE": ["gateway"], "UPSTREAM_IMAGE": ["stable-1", "stable-2", "canary", "model"],
-            "PROMETHEUS_IMAGE": ["prometheus"], "GRAFANA_IMAGE": ["grafana"], "CLIENT_IMAGE": ["client"]}
+# The service of the same commit as its image, from the Go module proxy.
+RATELIMIT = "github.com/envoyproxy/ratelimit/src/service_cmd@v1.4.1-0.20260122083618-3fb702589d36"
+SERVICES = {"ENVOY_IMAGE": ["gateway", "gateway-2"], "UPSTREAM_IMAGE": ["stable-1", "stable-2", "canary", "model"],
+            "REDIS_IMAGE": ["redis"], "RATELIMIT_IMAGE": ["ratelimit"], "PROMETHEUS_IMAGE": ["prometheus"], "GRAFANA_IMAGE": ["grafana"], "CLIENT_IMAGE": ["client"]}
+# Everything but the client. What stands on others comes after them.
+WANTED = ["UPSTREAM_IMAGE", "ENVOY_IMAGE", "REDIS_IMAGE", "RATELIMIT_IMAGE", "PROMETHEUS_IMAGE", "GRAFANA_IMAGE"]
 
 
 class Failure(Exception):
@@ -57,6 +64,18 @@ def run(command, timeout=120, **more):
     """A command's result; its output is kept."""
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
                           timeout=timeout, check=False, **more)
+
+
+def ratelimit_program():
+    """The rate limit service: the one of .tools, or built into it; None where there is no Go."""
+    program = ROOT / ".tools" / "ratelimit" / "bin" / "service_cmd"
+    if not program.exists() and (go := shutil.which("go")):
+        say(f"building the rate limit service ({RATELIMIT}; once, a few minutes)")
+        # As its own image does it: linked statically.
+        done = run([go, "install", RATELIMIT], BUILD_SECONDS, env={**os.environ, "GOBIN": str(program.parent), "GOFLAGS": "-buildvcs=false", "CGO_ENABLED": "0"})
+        if done.returncode != 0:
+            say(f"go install: {done.stderr.strip()[-500:]}")
+    return str(program) if program.exists() else None
 
 
 class Engine:
@@ -164,6 +183,8 @@ class Mesh:
             image = f"tollgate-local/{recipe}:latest"
         if variable == "ENVOY_IMAGE":
             program = self.options.envoy
+        if variable == "RATELIMIT_IMAGE":
+            program = ratelimit_program()
         if not recipe or not program:
             say(f"left out: {' '.join(SERVICES[variable])}. The image cannot be pulled, and there is no program here to build one from")
             return False
@@ -183,7 +204,10 @@ class Mesh:
         """The services to start, images made sure of."""
         chosen = []
         for variable in wanted:
-            if self.image(variable):
+            if variable == "RATELIMIT_IMAGE" and "redis" in self.left_out:
+                say("left out: ratelimit, which needs redis")
+                self.left_out += SERVICES[variable]
+            elif self.image(variable):
                 chosen += SERVICES[variable]
             elif variable in ("ENVOY_IMAGE", "UPSTREAM_IMAGE"):
                 raise Failure(f"no mesh without {' '.join(SERVICES[variable])}")
@@ -243,7 +267,8 @@ def require_module():
 def banner(mesh, services):
     port = os.environ.get("GATEWAY_PORT", "10000")
     lines = ["", "The mesh runs:",
-             f"  gateway     http://127.0.0.1:{port}   curl -H 'x-api-key: ...' http://127.0.0.1:{port}/api/hello   (keys: {mesh.secrets.relative_to(ROOT)})"]
+             f"  gateway     http://127.0.0.1:{port}   curl -H 'x-api-key: ...' http://127.0.0.1:{port}/api/hello   (keys: {mesh.secrets.relative_to(ROOT)})",
+             f"  gateway-2   http://127.0.0.1:{os.environ.get('GATEWAY_2_PORT', '10001')}   /export is one limit over both, if the service runs"]
     if "prometheus" in services:
         lines.append(f"  Prometheus  http://127.0.0.1:{os.environ.get('PROMETHEUS_PORT', '9090')}")
     if "grafana" in services:
@@ -261,7 +286,7 @@ def up(options):
     mesh = None
     try:
         mesh = Mesh(engine, options, options.project)
-        services = mesh.services(["UPSTREAM_IMAGE", "ENVOY_IMAGE", "PROMETHEUS_IMAGE", "GRAFANA_IMAGE"])
+        services = mesh.services(WANTED)
         mesh.up(services)
         print(banner(mesh, services), flush=True)
         while True:
@@ -298,7 +323,7 @@ def main():
         engine = Engine()
         try:
             mesh = Mesh(engine, options, options.project)
-            mesh.services(["UPSTREAM_IMAGE", "ENVOY_IMAGE", "PROMETHEUS_IMAGE", "GRAFANA_IMAGE"])
+            mesh.services(WANTED)
         finally:
             engine.stop()
         return 0

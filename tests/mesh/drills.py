@@ -9,6 +9,7 @@ status 0, unless `--require`. Ends with `N passed, N failed`.
 """
 
 import argparse
+import collections
 import json
 import os
 import re
@@ -26,6 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 import mesh as meshes  # noqa: E402
+import fleet_drills  # noqa: E402
 from checks import Checks, Skip, equal, eventually  # noqa: E402
 from dashboard import panels  # noqa: E402
 
@@ -34,16 +36,15 @@ KEY = "x-api-key: ${WEB_APP_API_KEY}"
 # The keys that users ask of a request's log line (what they read it with is theirs).
 LOG_KEYS = {"timestamp", "event_type", "method", "endpoint", "status_code", "duration_ms", "consumer", "request_id", "cost_usd",
             "variant", "limit", "reason"}
-# Panels that have nothing to show in this mesh: nothing expires, ramps or asks a fleet's service.
-QUIET = {"Keys that expire", "Rate limit service", "Ramp", "Expired experiments", "Budget faults",
-         "Bucket table: events", "Bucket table: full", "Fleet: asks of the service", "Fleet: breaker", "Key set", "Rolled back"}
+# Panels that have nothing to show in this mesh: nothing expires, ramps, is rolled back or fetched.
+QUIET = {"Keys that expire", "Ramp", "Expired experiments", "Key set", "Rolled back"}
 
 
 class Drills:
     """The mesh under test."""
 
     def __init__(self, options):
-        os.environ.update({name: str(free_port()) for name in ("GATEWAY_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT")})
+        os.environ.update({name: str(free_port()) for name in ("GATEWAY_PORT", "GATEWAY_2_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT")})
         self.engine = meshes.Engine()
         try:
             self.mesh = meshes.Mesh(self.engine, options, f"tollgate-test-{os.getpid()}", meshes.COMPOSE_FILE.parent / "demo.env")
@@ -56,7 +57,7 @@ class Drills:
     # ---- tools
 
     def start(self):
-        self.services = self.mesh.services(["UPSTREAM_IMAGE", "ENVOY_IMAGE", "PROMETHEUS_IMAGE", "GRAFANA_IMAGE", "CLIENT_IMAGE"])
+        self.services = self.mesh.services([*meshes.WANTED, "CLIENT_IMAGE"])
         if "client" not in self.services:
             raise meshes.Failure("no client container: neither pulled nor built")
         started = time.monotonic()
@@ -80,8 +81,8 @@ class Drills:
         words = ["ask", method, at + path, *[word for header in headers for word in ("--header", header)]]
         return self.client(*words, *(["--body", body] if body is not None else []))
 
-    def load(self, path, rps, seconds, *headers):
-        process = self.client("load", GATEWAY + path, "--rps", str(rps), "--seconds", str(seconds),
+    def load(self, path, rps, seconds, *headers, at=GATEWAY):
+        process = self.client("load", at + path, "--rps", str(rps), "--seconds", str(seconds),
                               *[word for header in headers for word in ("--header", header)], background=True)
         equal(process.stdout.readline(), "started\n")
         return process
@@ -97,9 +98,9 @@ class Drills:
         answer = self.ask(f"/_control/{what}", method="POST", body=json.dumps(value), at=f"http://{service}:8080")
         equal(answer["status"], 200, answer["body"])
 
-    def metric(self, pattern):
-        """The sum of the series of the gateway that match."""
-        text = self.ask("/stats/prometheus", at="http://gateway:9902")["body"]
+    def metric(self, pattern, gateway="gateway"):
+        """The sum of the series of a gateway that match."""
+        text = self.ask("/stats/prometheus", at=f"http://{gateway}:9902")["body"]
         return sum(float(value) for value in re.findall(rf"^{pattern} ([0-9.e+]+)$", text, re.MULTILINE))
 
     def prometheus(self, path, **query):
@@ -205,7 +206,7 @@ class Drills:
     # ---- what Prometheus sees
 
     def targets(self):
-        eventually(lambda: [r for r in self.query('up{job="tollgate"}') if r["value"][1] == "1"], 30, "the gateway is scraped")
+        eventually(lambda: len([r for r in self.query('up{job="tollgate"}') if r["value"][1] == "1"]) == 2, 30, "both gateways are scraped")
         groups = self.prometheus("rules")["groups"]
         rules = [rule for group in groups for rule in group["rules"]]
         bad = [rule["name"] for rule in rules if rule["health"] == "err"]
@@ -214,15 +215,17 @@ class Drills:
 
     def user_names(self):
         """The recorded names count what was sent."""
-        text = self.ask("/stats/prometheus", at="http://gateway:9902")["body"]
-        expected = {tuple(sorted(re.findall(r'(\w+)="([^"]*)"', labels))): float(value) for labels, value in
-                    re.findall(r"^envoy_tollgate_api_requests\{(.*)\} ([0-9.]+)$", text, re.MULTILINE)}
+        expected = collections.Counter()
+        for gateway in ("gateway", "gateway-2"):
+            text = self.ask("/stats/prometheus", at=f"http://{gateway}:9902")["body"]
+            for labels, value in re.findall(r"^envoy_tollgate_api_requests\{(.*)\} ([0-9.]+)$", text, re.MULTILINE):
+                expected[tuple(sorted(re.findall(r'(\w+)="([^"]*)"', labels)))] += float(value)
         assert any(("status", "401") in labels for labels in expected), "refused requests are counted, too"
 
         def recorded():
             found = {tuple(sorted((k, v) for k, v in r["metric"].items() if k != "__name__")): float(r["value"][1])
                      for r in self.query("api_requests_total")}
-            return found == expected
+            return found == dict(expected)
         eventually(recorded, 20, f"api_requests_total is {expected}")
         for name in ("api_request_duration_seconds_bucket", "api_request_duration_seconds_count", "api_cost_usd_total", "api_consumer_requests_total"):
             assert self.query(name), f"{name} has no series"
@@ -231,7 +234,7 @@ class Drills:
     def traffic(self):
         """Some of everything."""
         for words in (["GET", "/checkout", "--header", KEY, "--header", "x-user-group: canary-testers"], ["GET", "/report", "--header", KEY],
-                      ["GET", "/api/hello"], ["GET", "/api/optimize", "--header", KEY], ["POST", "/hooks/orders", "--body", "{}"],
+                      ["GET", "/api/hello"], ["GET", "/api/optimize", "--header", KEY], ["GET", "/export", "--header", KEY], ["POST", "/hooks/orders", "--body", "{}"],
                       ["POST", "/v1/chat/completions", "--header", KEY, "--body", '{"model": "gpt-3.5"}']):
             self.client("ask", words[0], GATEWAY + words[1], *words[2:])
 
@@ -356,9 +359,10 @@ class Drills:
         self.engine.docker("start", self.mesh.container("prometheus"))
 
     def never_trapped(self):
-        equal(self.metric(r"envoy_wasm_\S+_vm_reload_(?:success|failure)\S*"), 0)
-        trapped = [line for line in self.mesh.logs("gateway").splitlines() if "RuntimeError" in line or "Proxy-Wasm plugin in-VM backtrace" in line]
-        assert not trapped, trapped
+        for gateway in ("gateway", "gateway-2"):
+            equal(self.metric(r"envoy_wasm_\S+_vm_reload_(?:success|failure)\S*", gateway), 0, gateway)
+            trapped = [line for line in self.mesh.logs(gateway).splitlines() if "RuntimeError" in line or "Proxy-Wasm plugin in-VM backtrace" in line]
+            assert not trapped, trapped
 
     def grafana(self):
         """Grafana has the dashboard and reaches Prometheus."""
@@ -388,6 +392,8 @@ class Drills:
             checks.check("users' names count what was sent", self.user_names)
             checks.check("every query of the dashboard runs", self.dashboard)
         checks.check("Grafana shows the dashboard", self.grafana)
+        if "ratelimit" in self.services:
+            fleet_drills.run(self, checks)
         checks.check("one instance slow by a second", self.slow_instance)
         checks.check("both instances hang", self.hanging_instance)
         checks.check("one instance killed", self.killed_instance)
