@@ -81,6 +81,8 @@ pub struct Ask {
     pub frame: Frame,
     /// Hits among them that were spent before.
     owed: u64,
+    /// Hits among them that are wanted: neither owed nor skipped.
+    wanted: u64,
     /// The window that was known then, by its end.
     end: u64,
     /// The highest position known then.
@@ -94,6 +96,8 @@ pub struct Seen {
     pub after: Option<u64>,
     /// End of the unit's window, from [`Clock::learn`].
     pub end: u64,
+    /// The whole second in which the service counted, by its own clock; nanoseconds.
+    pub at: u64,
 }
 
 /// What an answer means for those who wait.
@@ -154,8 +158,8 @@ pub struct Lease {
     rates: Rates,
     /// This proxy's own bucket.
     tat: Tat,
-    /// The bucket of its share while the service is away; zero while it is not.
-    alone: Tat,
+    /// While the service is away: what is left of this proxy's share in the window, plus one; zero while it is not.
+    alone: u64,
     /// Money leased and not spent, and owed, in picounits: see [`purse`].
     purse: u64,
     debt: u64,
@@ -169,7 +173,7 @@ impl Lease {
         terms.bucket.map(|(bucket, _)| bucket.read(self.tat, now))
     }
 
-    /// Tokens of the share's bucket while the service is away: the limit's share, and what it holds.
+    /// What the fleet has left, this proxy's lease included, as far as is known.
     #[must_use]
     pub fn remaining(&self, terms: &Terms) -> u64 {
         let unspent = self.limit.saturating_sub(self.top);
@@ -187,8 +191,7 @@ impl Lease {
     pub fn matters(&self, now: u64) -> bool {
         now < self.tokens_end.max(self.exhausted).max(self.asking)
             || self.tat.ceil() > now
-            || self.alone.ceil() > now
-            || (self.purse | self.debt) > 0 && now < self.end
+            || (self.alone | self.purse | self.debt) > 0 && now < self.end
     }
 
     /// When it was last used.
@@ -260,6 +263,7 @@ impl Lease {
         self.purse = 0;
         self.debt = 0;
         self.owed = 0;
+        self.alone = 0;
     }
 
     pub(super) fn first_position(&self) -> u64 {

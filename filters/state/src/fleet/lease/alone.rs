@@ -2,16 +2,17 @@
 
 use super::{Lease, Terms};
 use crate::fleet::clock::Clock;
-use crate::gcra::{Bucket, Tat, Verdict};
 
 impl Lease {
-    /// Decides by this proxy's share of the limit, while the service is away: its last known one, else
-    /// one in `expected`. Refused with nanoseconds to wait.
+    /// Decides by this proxy's share of what the fleet has left in the window, while the service is away. Its share is
+    /// the last known one, else one in `expected`; of a window that begins meanwhile it is that part of the limit.
+    /// Refused with nanoseconds to wait.
     ///
-    /// The share's bucket starts with the share of what the fleet had left, as far as that was known.
+    /// What is left is what was left when the service answered last, less what others have taken since, as far as can be
+    /// guessed.
     ///
     /// # Errors
-    /// Nanoseconds until the share holds enough.
+    /// Nanoseconds until the window is over.
     pub fn take_alone(
         &mut self,
         terms: &Terms,
@@ -19,34 +20,41 @@ impl Lease {
         now: u64,
         clock: &Clock,
     ) -> Result<(), u64> {
-        let share = match self.share {
-            0 => terms.limit.checked_div(expected).unwrap_or(0),
-            share => terms.limit.saturating_mul(share.min(65_536)) >> 16,
-        };
-        let most = share.clamp(terms.cost.max(1), crate::gcra::MAX_TOKENS);
-        let Ok(bucket) = Bucket::new(most, most, terms.frame.length()) else {
-            return Err(terms.frame.length());
-        };
-        if self.alone == Tat::default() {
-            let left = self.left(terms, now, clock);
-            let spent = terms.limit.saturating_sub(left);
-            let spent = u128::from(spent)
-                .saturating_mul(u128::from(bucket.drain()))
-                .checked_div(u128::from(terms.limit))
-                .unwrap_or(0);
-            let spent = u64::try_from(spent).unwrap_or(u64::MAX);
-            self.alone = Tat::at(now.saturating_add(spent.min(bucket.drain())));
+        let terms = &self.roll(terms, now);
+        if terms.frame.named.is_none() && now >= clock.latest(self.end) {
+            self.begin_unit(terms, now, clock);
         }
-        match bucket.take(self.alone, now, bucket.span(terms.cost)) {
-            Verdict::Taken { tat } => {
-                self.alone = tat;
+        if self.alone == 0 {
+            let left = terms.limit.saturating_sub(self.guess_lost(now));
+            let part = match self.share {
+                0 => left.checked_div(expected).unwrap_or(0),
+                share => left.saturating_mul(share.min(65_536)) >> 16,
+            };
+            // At least one request must fit, or a small limit would be no limit but a wall.
+            let least = if left < terms.cost { 0 } else { terms.cost };
+            self.alone = part.max(least).saturating_add(1);
+        }
+        match self.alone.checked_sub(terms.cost) {
+            Some(rest) if rest > 0 => {
+                self.alone = rest;
                 self.pass_unasked(terms, now);
                 Ok(())
             }
-            Verdict::Refused { wait, healed } => {
-                self.alone = healed.unwrap_or(self.alone);
-                Err(wait)
-            }
+            _ => Err(self.resets_in(now, clock).max(1)),
+        }
+    }
+
+    /// The unit's window that has surely begun. The service tells no more which one that is.
+    fn begin_unit(&mut self, terms: &Terms, now: u64, clock: &Clock) {
+        let length = terms.frame.length();
+        let start = clock
+            .surely(now)
+            .checked_div(length)
+            .unwrap_or(0)
+            .saturating_mul(length);
+        let end = start.saturating_add(length);
+        if end > self.end {
+            self.begin(start, end, now);
         }
     }
 

@@ -2,19 +2,18 @@
 
 use super::{Ask, Granted, Lease, POSITIONS, Seen, Terms};
 use crate::fleet::clock::Clock;
-use crate::gcra::Tat;
 
 impl Lease {
     /// Makes a question, for requests that wait for `held` hits (0: a prefetch). It counts as under way for `patience`
     /// nanoseconds.
     pub fn ask(&mut self, terms: &Terms, held: u64, now: u64, clock: &Clock, patience: u64) -> Ask {
         let terms = &self.roll(terms, now);
-        let hits = self.size(terms, held, now, clock);
+        let wanted = self.size(terms, held, now, clock);
         self.events.skipped = self.events.skipped.saturating_add(self.skip);
         // Beyond its last position the counter tells nothing, and what was asked for is lost.
         let most = POSITIONS.saturating_sub(terms.limit).max(1);
         let owed = std::mem::take(&mut self.owed);
-        let hits = hits
+        let hits = wanted
             .saturating_add(self.skip)
             .saturating_add(owed)
             .min(most);
@@ -25,6 +24,7 @@ impl Lease {
             sent: now,
             frame: terms.frame,
             owed,
+            wanted,
             end: self.end,
             top: self.top,
         }
@@ -41,14 +41,17 @@ impl Lease {
         waiting: &[u64],
     ) -> Granted {
         self.asking = 0;
-        self.alone = Tat::default();
+        self.alone = 0;
         let terms = &Terms {
             frame: ask.frame,
             ..*terms
         };
-        if !terms.frame.counted_until(ask.end, seen.end) {
-            // Our clock was wrong: the hits were counted in another of the unit's windows, where nobody looks for
-            // them. The clock has learnt by now.
+        // A part of a unit that is over by the service's clock: what is asked for then would pass in the next one. (A
+        // period of the calendar is the request's own.)
+        let over = terms.frame.named.is_some() && !terms.frame.calendar && seen.at >= ask.end;
+        if over || !terms.frame.counted_until(ask.end, seen.end) {
+            // Our clock was wrong, or its border is not known better: the hits were counted where nobody looks for
+            // them. The clock has learnt by now, and who waits asks again.
             self.events.late = self.events.late.saturating_add(ask.hits);
             return Granted::default();
         }
@@ -97,7 +100,7 @@ impl Lease {
             };
         }
         self.top = self.top.max(after);
-        self.measure(before, after, ask.hits, now);
+        self.measure(before, after, ask.wanted, now);
         if now >= self.tokens_end {
             self.expire();
         }

@@ -32,7 +32,12 @@ impl Lease {
             0
         };
         let wanted = target.saturating_sub(self.tokens).saturating_add(spare);
-        wanted.max(held.saturating_sub(self.tokens)).max(1)
+        let missing = held.saturating_sub(self.tokens);
+        let more = wanted.saturating_sub(missing);
+        // In whole requests: parts of one would be left over in each proxy when the limit is spent.
+        let part = more.checked_rem(terms.cost).unwrap_or(0);
+        let whole = missing.saturating_add(more.saturating_sub(part));
+        if whole == 0 { terms.cost.max(1) } else { whole }
     }
 
     /// Whether a request that was just served leaves so little that more must come.
@@ -81,7 +86,7 @@ impl Lease {
     ) -> Option<u64> {
         let [_, _, ten_seconds] = self.rates.counts(now);
         let rare = ten_seconds.saturating_sub(own) < terms.cost.saturating_mul(3);
-        if rare || self.own_part(terms, now, clock) < 1 {
+        if rare || self.own_part(terms, now, clock) < terms.cost {
             return None;
         }
         let ahead = (20 * MS).max(clock.rtt().saturating_mul(4));
@@ -132,7 +137,8 @@ impl Lease {
     /// Learns from an answer how much others take.
     pub(super) fn measure(&mut self, before: u64, after: u64, asked: u64, now: u64) {
         let elapsed = now.saturating_sub(self.last_at);
-        if self.last_hits > 0 {
+        // A counter that was lost says nothing about others.
+        if self.last_hits > 0 && before >= self.last_after {
             let others = before.saturating_sub(self.last_after);
             let own = self.last_hits.saturating_mul(SHARE);
             let part = own
