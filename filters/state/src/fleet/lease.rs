@@ -150,8 +150,9 @@ pub struct Lease {
     last_after: u64,
     last_at: u64,
     last_hits: u64,
-    /// This proxy's part of the fleet's hits, in 1/65536; 0 if unknown.
-    share: u64,
+    /// Hits of this proxy and of all, the last ones more than those before: its share.
+    own_hits: u64,
+    all_hits: u64,
     batch: u64,
     /// Thousandths of a hit per second.
     fleet_rate: u64,

@@ -26,9 +26,9 @@ impl Lease {
         }
         if self.alone == 0 {
             let left = terms.limit.saturating_sub(self.guess_lost(now));
-            let part = match self.share {
+            let part = match self.share() {
                 0 => left.checked_div(expected).unwrap_or(0),
-                share => left.saturating_mul(share.min(65_536)) >> 16,
+                share => left.saturating_mul(share) >> 16,
             };
             // At least one request must fit, or a small limit would be no limit but a wall.
             let least = if left < terms.cost { 0 } else { terms.cost };

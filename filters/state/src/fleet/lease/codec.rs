@@ -4,7 +4,7 @@ use super::Lease;
 use crate::gcra::Tat;
 
 /// How many.
-pub const BYTES: usize = 160;
+pub const BYTES: usize = 164;
 
 /// Numbers that fit 32 bits are kept so: positions do by their nature, the others are cut off there.
 impl Lease {
@@ -34,7 +34,8 @@ impl Lease {
             self.owed,
             self.last_after,
             self.last_hits,
-            self.share,
+            self.own_hits,
+            self.all_hits,
             self.batch,
             self.alone,
         ] {
@@ -84,7 +85,8 @@ impl Lease {
             &mut lease.owed,
             &mut lease.last_after,
             &mut lease.last_hits,
-            &mut lease.share,
+            &mut lease.own_hits,
+            &mut lease.all_hits,
             &mut lease.batch,
             &mut lease.alone,
         ] {
