@@ -67,7 +67,11 @@ class Redis(Process):
     def send(self, *words):
         with socket.create_connection(("127.0.0.1", self.port), 5) as s:
             s.sendall("".join([f"*{len(words)}\r\n"] + [f"${len(w)}\r\n{w}\r\n" for w in words]).encode())
-            return s.recv(65536)
+            return s.recv(1 << 20)
+
+    def names(self):
+        """All keys."""
+        return [line for line in self.send("KEYS", "*").decode().split("\r\n")[2::2]]
 
 
 class Service(Process):
@@ -87,6 +91,23 @@ class Service(Process):
             "REDIS_URL": f"127.0.0.1:{redis.port}", "RUNTIME_ROOT": str(directory / "runtime"),
             "RUNTIME_SUBDIRECTORY": "ratelimit", "RUNTIME_WATCH_ROOT": "false", "BACKEND_TYPE": "redis",
         }
+
+
+class Limitador(Process):
+    """Limitador's counting behind ShouldRateLimit (tests/limitador)."""
+
+    env = None
+
+    def __init__(self, directory, binary, limits, headers="DRAFT_VERSION_03"):
+        self.port = free_port()
+        self.dir = directory
+        self.log = directory / "limitador.log"
+        self.seen = directory / "limitador.seen"
+        file = directory / f"limits-{self.port}.json"
+        file.write_text(json.dumps(limits))
+        self.command = [
+            str(binary), "--port", str(self.port), "--limits", str(file), "--rate-limit-headers", headers, "--log", str(self.seen),
+        ]
 
 
 class Delay(Process):
@@ -171,7 +192,7 @@ class Envoy(Process):
                 "access_log": [{"name": "file", "typed_config": {
                     "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
                     "path": str(self.access[name]),
-                    "log_format": {"text_format_source": {"inline_string": "%START_TIME(%s.%3f)% %DURATION% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS%\n"}},
+                    "log_format": {"text_format_source": {"inline_string": "%START_TIME(%s%6f)% %COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS%\n"}},
                 }}],
                 "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, **answer}]}]},
                 "http_filters": ([plugin] if configuration else []) + [router],
@@ -217,10 +238,10 @@ class Envoy(Process):
         with urllib.request.urlopen(url, timeout=5) as answer:
             return int(answer.read().decode().split(":")[1])
 
-    def answers(self, name, begin=False):
-        """(end, or begin, of the request in seconds, status, details) of what a listener answered. A limit decides when a
-        request begins; on a busy machine its end may be much later."""
+    def answers(self, name):
+        """(begin, end, status, details) of what a listener answered; times in microseconds since the epoch."""
         for line in open(self.access[name], errors="replace"):
             parts = line.split()
-            if len(parts) == 4:
-                yield float(parts[0]) + (0 if begin else int(parts[1]) / 1000), int(parts[2]), parts[3]
+            if len(parts) == 4 and parts[1].isdigit():
+                begin = int(parts[0])
+                yield begin, begin + int(parts[1]), int(parts[2]), parts[3]

@@ -142,6 +142,7 @@ impl Limits<'_> {
             .collect();
         let global = global?;
         let smooth = self.smooth(&section, global.is_some());
+        let descriptor = self.descriptor(&section, global.is_some());
         if global.is_some() {
             if self.is_ticket() {
                 self.dispense(first_set, smooth?, &label, &section, &rules_path);
@@ -167,6 +168,7 @@ impl Limits<'_> {
             shadow: shadow?,
             skip_without_key: skip_without_key?,
             global,
+            descriptor: descriptor?,
         })
     }
 }

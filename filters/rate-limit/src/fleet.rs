@@ -2,10 +2,12 @@
 //! ([`envoy.service.ratelimit.v3`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/ratelimit/v3/rls.proto)).
 //!
 //! In mode `ticket` requests are served from leases ([`tollgate_state::fleet`]). Here is mode `classic`: each request
-//! is a question, and the service decides. It sees one descriptor, `(limit name, keyed hash of the key)`: no address,
-//! id or header of a client reaches it, its logs or its storage.
+//! is a question, and the service decides. It sees one descriptor, `(the limit's field descriptor, keyed hash of limit and
+//! key)`: no address, id or header of a client reaches it, its logs or its storage, and no name that was not written down
+//! for it.
 
 use crate::counters::ServiceCounters;
+use crate::limit::Limit;
 use std::cell::Cell;
 use tollgate_core::config::{Compile, Value};
 use tollgate_core::world::{CallAnswer, Level};
@@ -63,14 +65,15 @@ impl Fleet {
     }
 
     /// Asks for `cost` hits; the answer comes to [`Fleet::read`]. `false`: no call was sent.
-    pub(crate) fn ask(&self, world: &dyn World, limit: &str, parts: &[u8], cost: u64) -> bool {
+    pub(crate) fn ask(&self, world: &dyn World, limit: &Limit, parts: &[u8], cost: u64) -> bool {
         let service = self.service();
         if !service.admits(world.now().0) {
             world.count(self.counters.breaker_open, 1);
             return false;
         }
-        let name = service.namer.classic(limit, parts);
-        if world.call(&service.call(limit, &name, cost, true)).is_ok() {
+        let name = service.namer.classic(&limit.name, parts);
+        let call = service.call(&limit.descriptor, &name, cost, true);
+        if world.call(&call).is_ok() {
             return true;
         }
         world.count(self.counters.unknown_cluster, 1);
@@ -88,7 +91,7 @@ impl Fleet {
     }
 
     /// What the service said about the limit.
-    pub(crate) fn read(&self, world: &dyn World, limit: &str, answer: &CallAnswer) -> Outcome {
+    pub(crate) fn read(&self, world: &dyn World, limit: &Limit, answer: &CallAnswer) -> Outcome {
         let (outcome, counter) = self.judge(answer);
         world.count(counter, 1);
         match outcome {
@@ -102,8 +105,10 @@ impl Fleet {
             world.log(
                 Level::Error,
                 format_args!(
-                    "rate_limit.fleet: the rate limit service has no limit for domain {} and descriptor {limit}",
-                    self.service().domain
+                    "rate_limit.fleet: the rate limit service has no limit for domain {} and descriptor {}, or does not say so \
+                     (Limitador needs --rate-limit-headers DRAFT_VERSION_03)",
+                    self.service().domain,
+                    limit.descriptor
                 ),
             );
         }
@@ -124,12 +129,19 @@ impl Fleet {
             return (Outcome::Failed, self.counters.error);
         };
         // Real time left is at most what is said, so waiting that long is never too short.
-        let reset = response.reset_seconds.map(|s| s.saturating_mul(SECOND));
+        let headers = response.headers;
+        let reset = response.reset_seconds.or(headers.reset_seconds);
+        let reset = reset.map(|s| s.saturating_mul(SECOND));
         let unit =
             (response.unit_seconds > 0).then(|| response.unit_seconds.saturating_mul(SECOND));
         match response.code {
-            1 if response.has_limit => {
-                let remaining = response.remaining;
+            1 if response.has_limit || headers.has_limit => {
+                let unsaid = headers.remaining.unwrap_or(u64::MAX);
+                let remaining = if response.has_limit {
+                    response.remaining
+                } else {
+                    unsaid
+                };
                 let reset = reset.or(unit).unwrap_or(0);
                 (Outcome::Ok { remaining, reset }, self.counters.ok)
             }

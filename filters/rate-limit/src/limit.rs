@@ -27,6 +27,8 @@ pub(crate) struct Limit {
     pub(crate) skip_without_key: bool,
     /// Asked for each request at the fleet's service, too; what happens when it does not answer.
     pub(crate) global: Option<FailureMode>,
+    /// In mode `classic` the key of the descriptor, which the service's configuration names; else empty.
+    pub(crate) descriptor: Rc<str>,
     /// The status of a refusal.
     pub(crate) status: u16,
     pub(crate) counters: LimitCounters,

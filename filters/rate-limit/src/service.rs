@@ -24,7 +24,7 @@ impl RateLimit {
             let buckets = self.sets.get(set)?;
             Some((set, self.place(buckets, parts, turn.world)))
         });
-        if fleet.ask(turn.world, &choice.limit.name, parts, choice.tokens) {
+        if fleet.ask(turn.world, choice.limit, parts, choice.tokens) {
             turn.ledger.asking = true;
             return Next::Hold;
         }
@@ -41,7 +41,7 @@ impl RateLimit {
         let (Some(choice), Some(fleet)) = (asked, &self.fleet) else {
             return Flow::Continue;
         };
-        let outcome = fleet.read(turn.world, &choice.limit.name, answer);
+        let outcome = fleet.read(turn.world, choice.limit, answer);
         match self.after_service(&choice, outcome, turn) {
             Next::Refuse(reply) => self.reply(turn, reply),
             _ => self.run(turn),

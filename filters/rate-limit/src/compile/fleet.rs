@@ -27,6 +27,29 @@ impl Limits<'_> {
         value.integer(1..=MAX_TOKENS).map(Some)
     }
 
+    /// `descriptor`: the one word about a limit that leaves the proxy as it is, because the service's own configuration
+    /// has to name it. So it is asked for, and not made of the limit's name.
+    pub(super) fn descriptor(&self, section: &Section<'_>, global: bool) -> Option<Rc<str>> {
+        let value = section.optional("descriptor");
+        let classic = self.fleet.is_some_and(|f| !f.is_ticket());
+        match value {
+            // A section `fleet` with errors of its own may be of any mode.
+            Some(v) if !global || self.is_ticket() => {
+                v.error("has a meaning only with scope: global and fleet.mode: classic");
+                None
+            }
+            Some(v) => v.identifier(),
+            None if global && classic => {
+                section.report().error(
+                    &format!("{}.descriptor", section.path()),
+                    "is missing: in fleet.mode: classic the limit needs the name that it has in the service's configuration",
+                );
+                None
+            }
+            None => Some("".into()),
+        }
+    }
+
     /// What the fleet may spend: as much as the bucket holds, in the time in which it becomes full. The windows are the
     /// service's, so not every time can be had.
     pub(super) fn dispense(

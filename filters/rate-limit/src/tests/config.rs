@@ -78,7 +78,26 @@ fn global_limits_need_one_bucket_and_a_key() {
         )
     };
     let good = r#"{"cluster": "rls", "key": {"env": "FLEET_KEY"}, "mode": "classic"}"#;
+    assert_eq!(
+        errors(&json(good, BUCKET)),
+        [
+            "limits[0].descriptor: is missing: in fleet.mode: classic the limit needs the name that it has in the service's \
+             configuration"
+        ]
+    );
+    let ticket = good.replace("classic", "ticket");
+    let json = |fleet: &str, buckets: &str| {
+        json(fleet, buckets).replace(
+            r#""key": ["host"]"#,
+            r#""descriptor": "d", "key": ["host"]"#,
+        )
+    };
     assert_eq!(errors(&json(good, BUCKET)), [""; 0]);
+    let useless =
+        "limits[0].descriptor: has a meaning only with scope: global and fleet.mode: classic";
+    assert_eq!(errors(&json(&ticket, BUCKET)), [useless]);
+    let local = json(good, BUCKET).replace(r#""scope": "global", "#, "");
+    assert_eq!(errors(&local), [useless]);
     assert_eq!(
         errors(&json(good, &format!("{BUCKET}, {BUCKET}"))),
         ["limits[0].rules: a limit of scope: global has one bucket, the same in all rules"]
@@ -100,7 +119,9 @@ fn global_limits_need_one_bucket_and_a_key() {
         errors(&json(&unset, BUCKET)),
         ["fleet.key.env: the environment variable is not set in the VM"]
     );
-    let local = json(good, BUCKET).replace("global", "local");
+    let local = json(good, BUCKET)
+        .replace("global", "local")
+        .replace(r#""descriptor": "d", "#, "");
     let (_, _, report) = try_compile(&local);
     assert_eq!(report.errors(), []);
     assert_eq!(

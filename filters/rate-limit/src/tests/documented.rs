@@ -13,7 +13,7 @@ const CONFIGURATION: &str = include_str!("../../../../docs/configuration.md");
 #[test]
 fn every_metric_and_reason_is_documented() {
     let json = r#"{"fleet": {"cluster": "c", "key": {"env": "FLEET_KEY"}, "mode": "classic"}, "limits": [
-        {"name": "a", "scope": "global", "key": ["host"], "rules": [{"buckets": [{"max_tokens": 1, "tokens_per_fill": 1, "fill_interval": "1s"}]}]}]}"#;
+        {"name": "a", "scope": "global", "descriptor": "a", "key": ["host"], "rules": [{"buckets": [{"max_tokens": 1, "tokens_per_fill": 1, "fill_interval": "1s"}]}]}]}"#;
     let (_, metrics, report) = try_compile(json);
     assert_eq!(report.errors(), []);
     assert!(metrics.len() > 20);

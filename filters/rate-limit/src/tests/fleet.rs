@@ -4,7 +4,7 @@ use tollgate_core::world::{Call, CallAnswer};
 fn config(limit: &str, fleet: &str) -> String {
     format!(
         r#"{{"fleet": {{"cluster": "ratelimit", "key": {{"env": "FLEET_KEY"}}, "mode": "classic"{fleet}}}, "limits": [
-            {{"name": "api", "scope": "global", "key": [{{"header": "x-tenant"}}]{limit}, "rules": [
+            {{"name": "api", "scope": "global", "descriptor": "shop-api", "key": [{{"header": "x-tenant"}}]{limit}, "rules": [
                 {{"buckets": [{{"max_tokens": 4, "tokens_per_fill": 4, "fill_interval": "1m"}}]}}]}}]}}"#
     )
 }
@@ -81,8 +81,44 @@ fn the_service_is_asked_with_a_name_that_says_nothing() {
     // printf '\1\3\0\0\0\0\0\0\0api\1\15\0\0\0\0\0\0\0secret-tenant' |
     //   openssl dgst -sha256 -mac hmac -macopt key:0123456789abcdef-fleet
     let name = "4b87716c465f7093cc3a7fbcd609cb5e";
-    let expected = tollgate_state::fleet::proto::request("shop", "api", name, 1);
+    let expected = tollgate_state::fleet::proto::request("shop", "shop-api", name, 1);
     assert_eq!(message, &expected, "{}", String::from_utf8_lossy(message));
+}
+
+/// Limitador 0.14: `X-RateLimit-Limit: 4, 4;w=60`, `-Remaining: 1`, `-Reset: 18` (rounded down), and no status.
+fn limitador(code: u8) -> Vec<u8> {
+    [
+        &[0x08, code][..],
+        b"\x1a\x1f\x0a\x11X-RateLimit-Limit\x12\x0a4, 4;w=60 ",
+        b"\x1a\x1a\x0a\x15X-RateLimit-Remaining\x12\x011",
+        b"\x1a\x17\x0a\x11X-RateLimit-Reset\x12\x0218",
+    ]
+    .concat()
+}
+
+#[test]
+fn limitador_names_its_limit_in_headers_only() {
+    let proxy = Proxy::new(&config("", ""));
+    let (seen, _) = ask(&proxy, "a", &[answer(0, &limitador(1))]);
+    assert_eq!(seen.status, 200);
+    assert_eq!(seen.number("x-ratelimit-remaining"), 1);
+    assert_eq!(seen.number("x-ratelimit-reset"), 19);
+    let (seen, _) = ask(&proxy, "a", &[answer(0, &limitador(2))]);
+    assert_eq!((seen.status, seen.number("retry-after")), (429, 19));
+    assert_eq!(
+        (service(&proxy, "ok"), service(&proxy, "over_limit")),
+        (1, 1)
+    );
+    // Over the limit without headers: until the bucket would be full again.
+    let (seen, _) = ask(&proxy, "a", &[answer(0, b"\x08\x02")]);
+    assert_eq!((seen.status, seen.number("retry-after")), (429, 60));
+    // A limit but no number: this proxy's own bucket is what is shown.
+    let bare = b"\x08\x01\x1a\x17\x0a\x11X-RateLimit-Limit\x12\x024,";
+    let (seen, _) = ask(&proxy, "a", &[answer(0, bare)]);
+    assert_eq!(
+        (seen.status, seen.number("x-ratelimit-remaining")),
+        (200, 2)
+    );
 }
 
 #[test]
@@ -178,7 +214,7 @@ fn an_unknown_limit_is_reported_once_and_never_ok() {
     assert!(
         logs[0]
             .1
-            .contains("no limit for domain tollgate and descriptor api")
+            .contains("no limit for domain tollgate and descriptor shop-api")
     );
     assert!(logs[1].1.contains("does not answer"));
 }
@@ -187,7 +223,7 @@ fn an_unknown_limit_is_reported_once_and_never_ok() {
 fn two_global_limits_ask_one_after_the_other() {
     let json = config("", "").replace(
         r#""limits": ["#,
-        r#""limits": [{"name": "all", "scope": "global", "key": [{"constant": "all"}], "rules": [
+        r#""limits": [{"name": "all", "scope": "global", "descriptor": "all", "key": [{"constant": "all"}], "rules": [
             {"buckets": [{"max_tokens": 9, "tokens_per_fill": 9, "fill_interval": "1m"}]}]},"#,
     );
     let proxy = Proxy::new(&json);

@@ -304,7 +304,10 @@ fn intervals_that_the_service_cannot_count_name_their_neighbours() {
 #[test]
 fn smooth_is_for_tickets_only() {
     assert_eq!(errors(&config(r#", "smooth": 5"#, "")), [""; 0]);
-    let classic = errors(&config(r#", "smooth": 5"#, r#", "mode": "classic""#));
+    let classic = errors(&config(
+        r#", "smooth": 5, "descriptor": "api""#,
+        r#", "mode": "classic""#,
+    ));
     assert_eq!(
         classic,
         ["limits[0].smooth: has a meaning only with scope: global and fleet.mode: ticket"]

@@ -21,6 +21,7 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use tollgate_core::World;
+use tollgate_core::time::SECOND;
 use tollgate_core::world::{CallId, CallReply};
 
 /// Questions under way in one worker at most.
@@ -315,9 +316,11 @@ impl Dispenser {
             Ok(count) => {
                 let now = world.now().0;
                 let mut clock = self.service.clock.borrow_mut();
+                let end = clock.learn(unit, asked.ask.sent, now, count.left);
                 let seen = Seen {
                     after: count.after,
-                    end: clock.learn(unit, asked.ask.sent, now, count.left),
+                    end,
+                    at: end.saturating_sub(count.left.saturating_mul(SECOND)),
                 };
                 drop(clock);
                 self.answered(world, &asked, seen);

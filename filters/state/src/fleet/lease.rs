@@ -11,16 +11,20 @@
 //!
 //! Everything here is arithmetic: time, answers and the store's bytes are passed in.
 
+mod alone;
+mod answer;
 mod codec;
 pub mod purse;
 mod size;
+mod smooth;
+mod take;
 
 pub use codec::BYTES;
 
 use super::clock::Clock;
 use super::rate::Rates;
 use super::unit::Frame;
-use crate::gcra::{Bucket, Tat, Verdict};
+use crate::gcra::{Bucket, Tat};
 
 /// `requests_per_unit` of every descriptor in the service's configuration: the largest it can hold.
 pub const POSITIONS: u64 = 4_294_967_295;
@@ -77,6 +81,8 @@ pub struct Ask {
     pub frame: Frame,
     /// Hits among them that were spent before.
     owed: u64,
+    /// Hits among them that are wanted: neither owed nor skipped.
+    wanted: u64,
     /// The window that was known then, by its end.
     end: u64,
     /// The highest position known then.
@@ -90,6 +96,8 @@ pub struct Seen {
     pub after: Option<u64>,
     /// End of the unit's window, from [`Clock::learn`].
     pub end: u64,
+    /// The whole second in which the service counted, by its own clock; nanoseconds.
+    pub at: u64,
 }
 
 /// What an answer means for those who wait.
@@ -142,16 +150,17 @@ pub struct Lease {
     last_after: u64,
     last_at: u64,
     last_hits: u64,
-    /// This proxy's part of the fleet's hits, in 1/65536; 0 if unknown.
-    share: u64,
+    /// Hits of this proxy and of all, the last ones more than those before: its share.
+    own_hits: u64,
+    all_hits: u64,
     batch: u64,
     /// Thousandths of a hit per second.
     fleet_rate: u64,
     rates: Rates,
     /// This proxy's own bucket.
     tat: Tat,
-    /// The bucket of its share while the service is away; zero while it is not.
-    alone: Tat,
+    /// While the service is away: what is left of this proxy's share in the window, plus one; zero while it is not.
+    alone: u64,
     /// Money leased and not spent, and owed, in picounits: see [`purse`].
     purse: u64,
     debt: u64,
@@ -159,253 +168,13 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Decides about a request.
-    pub fn take(&mut self, terms: &Terms, now: u64, clock: &Clock) -> Take {
-        let terms = &self.roll(terms, now);
-        self.rates.add(now, terms.cost);
-        let tat = match terms.bucket {
-            Some((bucket, span)) => match bucket.take(self.tat, now, span) {
-                Verdict::Taken { tat } => tat,
-                Verdict::Refused { wait, healed } => {
-                    self.tat = healed.unwrap_or(self.tat);
-                    return Take::Bucket { wait };
-                }
-            },
-            None => self.tat,
-        };
-        if self.tokens >= terms.cost {
-            let wait = self.usable_in(terms, self.first_position(), now, clock);
-            if wait > 0 {
-                return Take::Refused { wait };
-            }
-            self.tokens = self.tokens.saturating_sub(terms.cost);
-            self.tat = tat;
-            return Take::Admitted {
-                end: self.end,
-                prefetch: self.wants_prefetch(terms, now, clock),
-            };
-        }
-        if now < self.exhausted {
-            return Take::Refused {
-                wait: self.exhausted.saturating_sub(now),
-            };
-        }
-        self.tat = tat;
-        Take::Unknown
-    }
-
-    /// Makes a question, for requests that wait for `held` hits (0: a prefetch). It counts as under way for `patience`
-    /// nanoseconds.
-    pub fn ask(&mut self, terms: &Terms, held: u64, now: u64, clock: &Clock, patience: u64) -> Ask {
-        let terms = &self.roll(terms, now);
-        let hits = self.size(terms, held, now, clock);
-        self.events.skipped = self.events.skipped.saturating_add(self.skip);
-        // Beyond its last position the counter tells nothing, and what was asked for is lost.
-        let most = POSITIONS.saturating_sub(terms.limit).max(1);
-        let owed = std::mem::take(&mut self.owed);
-        let hits = hits
-            .saturating_add(self.skip)
-            .saturating_add(owed)
-            .min(most);
-        self.skip = 0;
-        self.asking = now.saturating_add(patience);
-        Ask {
-            hits,
-            sent: now,
-            frame: terms.frame,
-            owed,
-            end: self.end,
-            top: self.top,
-        }
-    }
-
-    /// The answer to a question; `waiting` are the hits of those who wait for it, in their order.
-    pub fn answer(
-        &mut self,
-        terms: &Terms,
-        ask: &Ask,
-        seen: Seen,
-        now: u64,
-        clock: &Clock,
-        waiting: &[u64],
-    ) -> Granted {
-        self.asking = 0;
-        self.alone = Tat::default();
-        let terms = &Terms {
-            frame: ask.frame,
-            ..*terms
-        };
-        if !terms.frame.counted_until(ask.end, seen.end) {
-            // Our clock was wrong: the hits were counted in another of the unit's windows, where nobody looks for
-            // them. The clock has learnt by now.
-            self.events.late = self.events.late.saturating_add(ask.hits);
-            return Granted::default();
-        }
-        // A named window is the one that was asked about, whatever has begun since.
-        let end = match terms.frame.named {
-            Some(_) => ask.end,
-            None => seen.end,
-        };
-        if end > self.end {
-            self.begin(end.saturating_sub(terms.frame.length()), end, now);
-        }
-        let current = end == self.end;
-        let known_top = if ask.end == end { ask.top } else { 0 };
-        let after = seen.after.unwrap_or(POSITIONS);
-        let before = after.saturating_sub(ask.hits);
-        let from = before.max(known_top);
-        let to = after.min(self.limit);
-        let room = match seen.after {
-            Some(_) => to.saturating_sub(from),
-            None => 0,
-        };
-        // What passed unasked is paid first; what a lost counter leaves of it, with the next question.
-        let grant = room.saturating_sub(ask.owed);
-        if current {
-            let unpaid = ask.owed.saturating_sub(room);
-            self.owed = self.owed.saturating_add(unpaid);
-        }
-        self.events.granted = self.events.granted.saturating_add(grant);
-        if before < known_top {
-            self.events.regressed = true;
-            if current {
-                // Others have gone on since this proxy looked last, as fast as they did before.
-                let lost = self.guess_lost(now).min(self.limit).max(known_top);
-                self.skip = lost.saturating_sub(after);
-                self.top = self.top.max(lost);
-            }
-        }
-        if !current {
-            let (served, used) = serve(waiting, grant);
-            let late = grant.saturating_sub(used);
-            self.events.late = self.events.late.saturating_add(late);
-            return Granted {
-                served,
-                end,
-                refused: None,
-            };
-        }
-        self.top = self.top.max(after);
-        self.measure(before, after, ask.hits, now);
-        if now >= self.tokens_end {
-            self.expire();
-        }
-        if grant > 0 {
-            self.last_position = self.last_position.max(to);
-        }
-        let border = clock.earliest(end);
-        let available = self.tokens.saturating_add(grant);
-        let first = self
-            .last_position
-            .saturating_sub(available)
-            .saturating_add(1);
-        let usable = self.usable(terms, first, now, clock).min(available);
-        let (served, used) = serve(waiting, usable);
-        self.tokens = available.saturating_sub(used);
-        self.tokens_end = border;
-        if now >= border {
-            self.events.late = self.events.late.saturating_add(self.tokens);
-            self.tokens = 0;
-        }
-        if after >= self.limit || self.top >= self.limit {
-            self.exhausted = clock.latest(end);
-        }
-        let spent = now < self.exhausted && served < waiting.len();
-        let ahead = usable < available && served < waiting.len();
-        Granted {
-            served,
-            end,
-            refused: if ahead {
-                let first = first.saturating_add(used);
-                Some(self.usable_in(terms, first, now, clock).max(1))
-            } else {
-                spent.then(|| self.exhausted.saturating_sub(now))
-            },
-        }
-    }
-
-    /// A question failed: nothing is under way any more.
-    pub fn failed(&mut self, ask: &Ask) {
-        self.asking = 0;
-        if ask.end == self.end {
-            self.owed = self.owed.saturating_add(ask.owed);
-        }
-    }
-
-    /// A request passes although nobody knows whether it may: the fleet is told with the next question.
-    pub fn pass_unasked(&mut self, terms: &Terms, now: u64) {
-        self.roll(terms, now);
-        self.owed = self.owed.saturating_add(terms.cost).min(terms.limit);
-    }
-
-    /// Decides by this proxy's share of the limit, while the service is away: its last known one, else
-    /// one in `expected`. Refused with nanoseconds to wait.
-    ///
-    /// The share's bucket starts with the share of what the fleet had left, as far as that was known.
-    ///
-    /// # Errors
-    /// Nanoseconds until the share holds enough.
-    pub fn take_alone(
-        &mut self,
-        terms: &Terms,
-        expected: u64,
-        now: u64,
-        clock: &Clock,
-    ) -> Result<(), u64> {
-        let share = match self.share {
-            0 => terms.limit.checked_div(expected).unwrap_or(0),
-            share => terms.limit.saturating_mul(share.min(65_536)) >> 16,
-        };
-        let most = share.clamp(terms.cost.max(1), crate::gcra::MAX_TOKENS);
-        let Ok(bucket) = Bucket::new(most, most, terms.frame.length()) else {
-            return Err(terms.frame.length());
-        };
-        if self.alone == Tat::default() {
-            let left = self.left(terms, now, clock);
-            let spent = terms.limit.saturating_sub(left);
-            let spent = u128::from(spent)
-                .saturating_mul(u128::from(bucket.drain()))
-                .checked_div(u128::from(terms.limit))
-                .unwrap_or(0);
-            let spent = u64::try_from(spent).unwrap_or(u64::MAX);
-            self.alone = Tat::at(now.saturating_add(spent.min(bucket.drain())));
-        }
-        match bucket.take(self.alone, now, bucket.span(terms.cost)) {
-            Verdict::Taken { tat } => {
-                self.alone = tat;
-                self.pass_unasked(terms, now);
-                Ok(())
-            }
-            Verdict::Refused { wait, healed } => {
-                self.alone = healed.unwrap_or(self.alone);
-                Err(wait)
-            }
-        }
-    }
-
-    /// Gives hits back that were taken `elapsed` nanoseconds ago, because something else refused the request: to the
-    /// lease, if it is still of that window, and to the own bucket.
-    pub fn give_back(&mut self, terms: &Terms, end: u64, elapsed: u64, now: u64) {
-        if end == self.end && now < self.tokens_end && terms.limit == self.limit {
-            self.tokens = self.tokens.saturating_add(terms.cost);
-        }
-        self.give_back_local(terms, elapsed);
-    }
-
-    /// Gives back what only the own bucket was charged.
-    pub fn give_back_local(&mut self, terms: &Terms, elapsed: u64) {
-        if let Some((bucket, span)) = terms.bucket {
-            self.tat = bucket.give_back(self.tat, span, elapsed);
-        }
-    }
-
     /// Tokens of the own bucket.
     #[must_use]
     pub fn local(&self, terms: &Terms, now: u64) -> Option<crate::gcra::Reading> {
         terms.bucket.map(|(bucket, _)| bucket.read(self.tat, now))
     }
 
-    /// Tokens of the share's bucket while the service is away: the limit's share, and what it holds.
+    /// What the fleet has left, this proxy's lease included, as far as is known.
     #[must_use]
     pub fn remaining(&self, terms: &Terms) -> u64 {
         let unspent = self.limit.saturating_sub(self.top);
@@ -423,8 +192,7 @@ impl Lease {
     pub fn matters(&self, now: u64) -> bool {
         now < self.tokens_end.max(self.exhausted).max(self.asking)
             || self.tat.ceil() > now
-            || self.alone.ceil() > now
-            || (self.purse | self.debt) > 0 && now < self.end
+            || (self.alone | self.purse | self.debt) > 0 && now < self.end
     }
 
     /// When it was last used.
@@ -454,7 +222,7 @@ impl Lease {
     ///
     /// A window that has begun does not end because the clock was learnt better, or because another worker's is a little
     /// behind.
-    fn roll(&mut self, terms: &Terms, now: u64) -> Terms {
+    pub(super) fn roll(&mut self, terms: &Terms, now: u64) -> Terms {
         let mut terms = *terms;
         if self.limit != terms.limit {
             // Positions held may be beyond a lowered limit; a raised one is not spent yet.
@@ -476,13 +244,13 @@ impl Lease {
         terms
     }
 
-    fn expire(&mut self) {
+    pub(super) fn expire(&mut self) {
         self.events.expired = self.events.expired.saturating_add(self.tokens);
         self.tokens = 0;
     }
 
     /// A lease dies with its window.
-    fn begin(&mut self, start: u64, end: u64, now: u64) {
+    pub(super) fn begin(&mut self, start: u64, end: u64, now: u64) {
         self.expire();
         self.start = start;
         self.end = end;
@@ -496,63 +264,14 @@ impl Lease {
         self.purse = 0;
         self.debt = 0;
         self.owed = 0;
+        self.alone = 0;
     }
 
-    fn first_position(&self) -> u64 {
+    pub(super) fn first_position(&self) -> u64 {
         self.last_position
             .saturating_sub(self.tokens)
             .saturating_add(1)
     }
-
-    /// How many positions from `first` on may be spent now.
-    fn usable(&self, terms: &Terms, first: u64, now: u64, clock: &Clock) -> u64 {
-        let Some(at_once) = terms.smooth else {
-            return u64::MAX;
-        };
-        let passed = self.passed(terms, now, clock);
-        let paced = u128::from(passed)
-            .saturating_mul(u128::from(terms.limit))
-            .checked_div(u128::from(terms.frame.length()))
-            .unwrap_or(0);
-        let until = u64::try_from(paced)
-            .unwrap_or(u64::MAX)
-            .saturating_add(at_once);
-        until.saturating_add(1).saturating_sub(first)
-    }
-
-    /// Nanoseconds until the request's positions, from `first` on, may be spent.
-    fn usable_in(&self, terms: &Terms, first: u64, now: u64, clock: &Clock) -> u64 {
-        let Some(at_once) = terms.smooth else {
-            return 0;
-        };
-        let last = first.saturating_add(terms.cost).saturating_sub(1);
-        let due = u128::from(last.saturating_sub(at_once))
-            .saturating_mul(u128::from(terms.frame.length()))
-            .div_ceil(u128::from(terms.limit.max(1)));
-        let due = u64::try_from(due).unwrap_or(u64::MAX);
-        due.saturating_sub(self.passed(terms, now, clock))
-    }
-
-    /// Nanoseconds since the window began.
-    fn passed(&self, terms: &Terms, now: u64, clock: &Clock) -> u64 {
-        let start = self.end.saturating_sub(terms.frame.length());
-        clock.service(now).saturating_sub(start)
-    }
-}
-
-/// How many from the front fit into `available`, and what they take.
-fn serve(waiting: &[u64], available: u64) -> (usize, u64) {
-    let mut used = 0_u64;
-    let fits = |cost: &&u64| {
-        let sum = used.saturating_add(**cost);
-        let fits = sum <= available;
-        if fits {
-            used = sum;
-        }
-        fits
-    };
-    let served = waiting.iter().take_while(fits).count();
-    (served, used)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use std::hash::Hasher;
 use tollgate_core::money::push_number;
 use tollgate_core::world::Store;
 
-const MAGIC: [u8; 4] = [b'T', b'G', b'F', 1];
+const MAGIC: [u8; 4] = [b'T', b'G', b'F', 2];
 const HEADER: usize = 8;
 const RECORD: usize = lease::BYTES + 8;
 /// Leases of a page.
@@ -205,6 +205,7 @@ mod tests {
         let seen = Seen {
             after: Some(ask.hits),
             end: NOW + Unit::Minute.nanos(),
+            at: NOW,
         };
         lease.answer(&terms(), &ask, seen, now, &clock, &[]);
     }
@@ -261,9 +262,9 @@ mod tests {
         let world = TestWorld::at(UnixNanos(NOW));
         let table = Table::new(1);
         for bytes in [
-            &b"TGF\x01\x02\0\0\0"[..],
-            b"TGF\x02\x01\0\0\0",
-            b"TGF\x01\x01\0\0\0x",
+            &b"TGF\x02\x02\0\0\0"[..],
+            b"TGF\x01\x01\0\0\0",
+            b"TGF\x02\x01\0\0\0x",
             b"junk",
         ] {
             world.store("f/0", bytes, Expect::Anything).unwrap();

@@ -4,7 +4,7 @@ use super::Lease;
 use crate::gcra::Tat;
 
 /// How many.
-pub const BYTES: usize = 168;
+pub const BYTES: usize = 164;
 
 /// Numbers that fit 32 bits are kept so: positions do by their nature, the others are cut off there.
 impl Lease {
@@ -20,7 +20,6 @@ impl Lease {
             self.fleet_rate,
             self.rates.at,
             self.tat.ns,
-            self.alone.ns,
             self.purse,
             self.debt,
         ] {
@@ -35,8 +34,10 @@ impl Lease {
             self.owed,
             self.last_after,
             self.last_hits,
-            self.share,
+            self.own_hits,
+            self.all_hits,
             self.batch,
+            self.alone,
         ] {
             let short = u32::try_from(short).unwrap_or(u32::MAX);
             out.extend_from_slice(&short.to_le_bytes());
@@ -46,7 +47,6 @@ impl Lease {
             out.extend_from_slice(&current.to_le_bytes());
         }
         out.extend_from_slice(&self.tat.part.to_le_bytes());
-        out.extend_from_slice(&self.alone.part.to_le_bytes());
     }
 
     /// Reads them; `None` if there are too few.
@@ -64,7 +64,6 @@ impl Lease {
             &mut lease.fleet_rate,
             &mut lease.rates.at,
             &mut lease.tat.ns,
-            &mut lease.alone.ns,
             &mut lease.purse,
             &mut lease.debt,
         ] {
@@ -86,8 +85,10 @@ impl Lease {
             &mut lease.owed,
             &mut lease.last_after,
             &mut lease.last_hits,
-            &mut lease.share,
+            &mut lease.own_hits,
+            &mut lease.all_hits,
             &mut lease.batch,
+            &mut lease.alone,
         ] {
             *number = u64::from(short()?);
         }
@@ -98,10 +99,6 @@ impl Lease {
         lease.tat = Tat {
             part: short()?,
             ..lease.tat
-        };
-        lease.alone = Tat {
-            part: short()?,
-            ..lease.alone
         };
         Some(lease)
     }

@@ -32,7 +32,12 @@ impl Lease {
             0
         };
         let wanted = target.saturating_sub(self.tokens).saturating_add(spare);
-        wanted.max(held.saturating_sub(self.tokens)).max(1)
+        let missing = held.saturating_sub(self.tokens);
+        let more = wanted.saturating_sub(missing);
+        // In whole requests: parts of one would be left over in each proxy when the limit is spent.
+        let part = more.checked_rem(terms.cost).unwrap_or(0);
+        let whole = missing.saturating_add(more.saturating_sub(part));
+        if whole == 0 { terms.cost.max(1) } else { whole }
     }
 
     /// Whether a request that was just served leaves so little that more must come.
@@ -81,7 +86,7 @@ impl Lease {
     ) -> Option<u64> {
         let [_, _, ten_seconds] = self.rates.counts(now);
         let rare = ten_seconds.saturating_sub(own) < terms.cost.saturating_mul(3);
-        if rare || self.own_part(terms, now, clock) < 1 {
+        if rare || self.own_part(terms, now, clock) < terms.cost {
             return None;
         }
         let ahead = (20 * MS).max(clock.rtt().saturating_mul(4));
@@ -89,9 +94,18 @@ impl Lease {
         Some(low.min(target.saturating_sub(1)))
     }
 
+    /// This proxy's part of the fleet's hits, in 1/65536; 0 if unknown.
+    pub(super) fn share(&self) -> u64 {
+        let part = self.own_hits.saturating_mul(SHARE);
+        part.checked_div(self.all_hits).unwrap_or(0).min(SHARE)
+    }
+
     /// What is left of the limit, times this proxy's share.
     fn own_part(&self, terms: &Terms, now: u64, clock: &Clock) -> u64 {
-        let share = if self.share == 0 { UNKNOWN } else { self.share };
+        let share = match self.share() {
+            0 => UNKNOWN,
+            known => known,
+        };
         self.left(terms, now, clock).saturating_mul(share) >> 16
     }
 
@@ -112,7 +126,7 @@ impl Lease {
     /// Where the counter was when it was lost: others have gone on since this proxy looked, for as long as a lease is
     /// good for, at their part of the rate.
     pub(super) fn guess_lost(&self, now: u64) -> u64 {
-        let others = SHARE.saturating_sub(self.share.clamp(1, SHARE));
+        let others = SHARE.saturating_sub(self.share().max(1));
         let rate = self.fleet_rate.saturating_mul(others) >> 16;
         let since = now.saturating_sub(self.last_at).min(5_000 * MS);
         self.top.saturating_add(hits(rate, since))
@@ -132,22 +146,15 @@ impl Lease {
     /// Learns from an answer how much others take.
     pub(super) fn measure(&mut self, before: u64, after: u64, asked: u64, now: u64) {
         let elapsed = now.saturating_sub(self.last_at);
-        if self.last_hits > 0 {
+        // A counter that was lost says nothing about others.
+        if self.last_hits > 0 && before >= self.last_after {
             let others = before.saturating_sub(self.last_after);
-            let own = self.last_hits.saturating_mul(SHARE);
-            let part = own
-                .checked_div(self.last_hits.saturating_add(others))
-                .unwrap_or(0)
-                .max(1);
-            self.share = match self.share {
-                0 => part,
-                known => {
-                    let sum = known
-                        .saturating_mul(7)
-                        .saturating_add(part.saturating_mul(3));
-                    (sum / 10).min(part.saturating_mul(2)).max(1)
-                }
-            };
+            let faded = |sum: u64| sum.saturating_mul(7) / 10;
+            // Sums, not a mean of parts: others ask by fits and starts, and the mean of own / (own + others) is more
+            // than the share.
+            self.own_hits = faded(self.own_hits).saturating_add(self.last_hits);
+            let all = self.last_hits.saturating_add(others);
+            self.all_hits = faded(self.all_hits).saturating_add(all);
             if elapsed > MS {
                 let taken = after.saturating_sub(self.last_after);
                 let rate = taken.saturating_mul(1_000_000).checked_div(elapsed / MS);

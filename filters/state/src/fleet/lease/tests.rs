@@ -86,7 +86,8 @@ impl Proxy {
     ) -> Granted {
         let now = time.saturating_add_signed(self.offset);
         let end = self.clock.learn(ask.frame.unit, ask.sent, now, left);
-        let seen = Seen { after, end };
+        let at = end - left * SECOND;
+        let seen = Seen { after, end, at };
         let granted = self
             .lease
             .answer(terms, ask, seen, now, &self.clock, waiting);
@@ -378,7 +379,127 @@ fn alone_a_proxy_grants_its_share_of_what_was_left() {
         .lease
         .take_alone(&terms, 1, now, &proxy.clock)
         .unwrap_err();
-    assert!(wait < SECOND, "{wait}");
+    // Until the window is over: the share does not fill up.
+    assert!((55..=56).contains(&wait.div_ceil(SECOND)), "{wait}");
+    let now = START + 50 * SECOND;
+    assert!(
+        proxy
+            .lease
+            .take_alone(&terms, 1, now, &proxy.clock)
+            .is_err()
+    );
+    // The next one has a share of its own.
+    let now = START + 61 * SECOND;
+    let passed =
+        (0..1_000).filter(|_| proxy.lease.take_alone(&terms, 1, now, &proxy.clock).is_ok());
+    let passed = passed.count() as u64;
+    assert!((300..=700).contains(&passed), "{passed}");
+}
+
+#[test]
+fn alone_not_even_one_request_passes_when_nothing_was_left() {
+    let (service, mut proxy) = (Service::default(), Proxy::new(0));
+    let terms = Proxy::terms(100, 1, unit(Unit::Minute));
+    let mut service = service;
+    service.ask(terms.frame, 99, START);
+    assert!(proxy.request(&mut service, &terms, START));
+    assert!(
+        proxy
+            .lease
+            .take_alone(&terms, 1, START + MS, &proxy.clock)
+            .is_err()
+    );
+    // With one left there is no share for ten proxies, but a request passes.
+    let small = Proxy::terms(3, 1, unit(Unit::Minute));
+    let mut fresh = Lease::default();
+    let passed = (0..5).filter(|_| fresh.take_alone(&small, 10, START, &proxy.clock).is_ok());
+    assert_eq!(passed.count(), 1);
+}
+
+#[test]
+fn three_proxies_alone_spend_the_limit_once_however_long_the_service_is_away() {
+    for frame_of in [10, 60].map(|secs| Windows::of(secs * SECOND).unwrap()) {
+        let mut service = Service::default();
+        let mut proxies: Vec<_> = (0..3).map(|_| Proxy::new(0)).collect();
+        let limit = 300 * frame_of.length / SECOND;
+        let mut windows = BTreeMap::<u64, u64>::new();
+        let step = SECOND / 600;
+        for i in 0..frame_of.length * 3 / step {
+            let at = START + i * step;
+            let proxy = &mut proxies[(i % 3) as usize];
+            let frame = Frame::of(frame_of, proxy.clock.surely(at));
+            let terms = Proxy::terms(limit, 1, frame);
+            let away = i * step > frame_of.length / 4;
+            let passed = if away {
+                match proxy.lease.take(&terms, at, &proxy.clock) {
+                    Take::Admitted { .. } => true,
+                    Take::Unknown => proxy.lease.take_alone(&terms, 3, at, &proxy.clock).is_ok(),
+                    _ => false,
+                }
+            } else {
+                proxy.request(&mut service, &terms, at)
+            };
+            *windows.entry(at / frame_of.length).or_default() += u64::from(passed);
+        }
+        for (window, passed) in windows {
+            let range = limit * 85 / 100..=limit * 105 / 100;
+            assert!(range.contains(&passed), "{passed} of {limit} in {window}");
+        }
+    }
+}
+
+#[test]
+fn what_the_service_counts_after_a_window_is_not_spent_in_the_next() {
+    let (mut service, mut proxy) = (Service::default(), Proxy::new(0));
+    let windows = Windows::of(10 * SECOND).unwrap();
+    let old = Proxy::terms(1_000, 1, Frame::of(windows, START));
+    let border = START + 10 * SECOND;
+    assert!(proxy.request(&mut service, &old, border - SECOND));
+    proxy.lease.take_events();
+    // The proxy does not know the border better than to a second; the service does.
+    let granted = proxy.ask(&mut service, &old, border + MS, &[1, 1]);
+    assert_eq!((granted.served, granted.refused), (0, None));
+    assert_eq!(proxy.lease.take_events().late, 2);
+    let new = Frame::of(windows, proxy.clock.surely(border + MS));
+    assert_eq!(new.named, Some((border, border + 10 * SECOND)));
+    let new = Proxy::terms(1_000, 1, new);
+    assert_eq!(
+        proxy.ask(&mut service, &new, border + MS, &[1, 1]).served,
+        2
+    );
+}
+
+#[test]
+fn a_lost_counter_does_not_make_a_proxys_share_grow() {
+    let (mut service, mut proxy) = (Service::default(), Proxy::new(0));
+    let terms = Proxy::terms(100_000, 1, unit(Unit::Minute));
+    let drive = |service: &mut Service, proxy: &mut Proxy, from: u64| {
+        for i in from..from + 2_000 {
+            service.ask(terms.frame, 3, START + i * MS);
+            proxy.request(service, &terms, START + i * MS);
+        }
+    };
+    drive(&mut service, &mut proxy, 0);
+    let share = proxy.lease.share();
+    assert!((14_000..18_500).contains(&share), "{share}");
+    service.lose();
+    let mut most = 0;
+    for i in 0..10 {
+        drive(&mut service, &mut proxy, 2_000 + i * 100);
+        most = most.max(proxy.lease.share());
+    }
+    assert!(most < 20_000, "{most}");
+}
+
+#[test]
+fn leases_are_whole_requests() {
+    let (mut service, mut proxy) = (Service::default(), Proxy::new(0));
+    let terms = Proxy::terms(70_000, 7, unit(Unit::Minute));
+    for i in 0..3_000 {
+        assert!(proxy.request(&mut service, &terms, START + i * 3 * MS));
+        assert_eq!(proxy.lease.tokens() % 7, 0);
+    }
+    assert!(proxy.asks < 200, "{}", proxy.asks);
 }
 
 #[test]
@@ -453,7 +574,7 @@ proptest! {
             lease.take(&terms, now, &clock);
             let ask = lease.ask(&terms, 3, now, &clock, SECOND);
             prop_assert!((1..=POSITIONS).contains(&ask.hits));
-            let seen = Seen { after: Some(u64::from(after)), end: 60 * SECOND };
+            let seen = Seen { after: Some(u64::from(after)), end: 60 * SECOND, at: 0 };
             lease.answer(&terms, &ask, seen, now, &clock, &[1, 2]);
             let _ = lease.take_alone(&terms, 3, now, &clock);
         }
