@@ -14,7 +14,7 @@ use crate::url;
 use std::rc::Rc;
 use subtle::ConstantTimeEq as _;
 use tollgate_core::headers::Headers;
-use tollgate_core::{Exchange, World};
+use tollgate_core::{Exchange, UnixNanos, World};
 
 /// A signed id longer than this is none.
 const MAX_ID: usize = 256;
@@ -33,6 +33,18 @@ pub(crate) struct Verified {
     pub(crate) secret: usize,
     /// What makes this delivery another one than the next: the signed id, or a digest of all that was signed.
     pub(crate) identity: Vec<u8>,
+    /// When it was signed, if that is a part of its identity: each copy of the delivery says the same.
+    pub(crate) signed_at: Option<UnixNanos>,
+}
+
+impl Verified {
+    /// A signed id is the same in each attempt of the sender, which has a time of its own.
+    fn signed(self, at: Option<UnixNanos>, by_id: bool) -> Self {
+        Self {
+            signed_at: at.filter(|_| !by_id),
+            ..self
+        }
+    }
 }
 
 /// A verification that waits for the body.
@@ -48,6 +60,7 @@ pub(crate) struct Check {
     /// The body is a form.
     form: bool,
     id: Vec<u8>,
+    signed_at: Option<UnixNanos>,
     length: u64,
 }
 
@@ -86,8 +99,9 @@ pub(crate) fn begin(
         Some(Place::Field(_)) => reading.timestamp.as_deref().unwrap_or_default(),
         Some(Place::Body(_)) | None => &[],
     };
+    let mut signed_at = None;
     if !scheme.timestamp.as_ref().is_none_or(|t| t.source.is_late()) {
-        check_time(rule, timestamp, world)?;
+        signed_at = check_time(rule, timestamp, world)?;
     }
     if scheme.ignores_body() {
         return verdict(vec![Lane::of_tokens(rule)], &reading.candidates, Vec::new())
@@ -125,6 +139,7 @@ pub(crate) fn begin(
         form,
         candidates: reading.candidates,
         id: id.to_vec(),
+        signed_at,
         length: 0,
     })))
 }
@@ -167,9 +182,10 @@ impl Check {
             _ => self.candidates,
         };
         let mut timestamp = &[][..];
+        let mut signed_at = self.signed_at;
         if let Some(Place::Body(at)) = scheme.timestamp.as_ref().map(|t| &t.source) {
             timestamp = value(*at).unwrap_or_default();
-            check_time(&rule, timestamp, world)?;
+            signed_at = check_time(&rule, timestamp, world)?;
         }
         let id = match &scheme.id {
             Some(Place::Body(at)) if scheme.id_is_signed() => {
@@ -193,14 +209,15 @@ impl Check {
         for lane in &mut lanes {
             lane.end(&late)?;
         }
-        verdict(lanes, &candidates, id)
+        let by_id = !id.is_empty();
+        verdict(lanes, &candidates, id).map(|v| v.signed(signed_at, by_id))
     }
 }
 
-/// Holds a timestamp against the clock.
-fn check_time(rule: &Rule, text: &[u8], world: &dyn World) -> Result<(), Fault> {
+/// Holds a timestamp against the clock; which one it is.
+fn check_time(rule: &Rule, text: &[u8], world: &dyn World) -> Result<Option<UnixNanos>, Fault> {
     let Some(rules) = &rule.scheme.timestamp else {
-        return Ok(());
+        return Ok(None);
     };
     let signed = rules
         .format
@@ -209,7 +226,7 @@ fn check_time(rule: &Rule, text: &[u8], world: &dyn World) -> Result<(), Fault> 
     let off = rules.skew(signed, world.now());
     rule.meters.skew(world, off);
     if rules.tolerates(off) {
-        Ok(())
+        Ok(Some(signed))
     } else {
         Err(Fault::Stale)
     }

@@ -158,6 +158,7 @@ pub(crate) fn verdict(lanes: Vec<Lane>, candidates: &[u8], id: Vec<u8>) -> Resul
     Ok(Verified {
         secret,
         identity: if id.is_empty() { digest } else { id },
+        signed_at: None,
     })
 }
 

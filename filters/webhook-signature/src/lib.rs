@@ -248,7 +248,11 @@ fn claim(
             let Some(once) = &replay.once else {
                 return Ok(None);
             };
-            let (visit, next) = once.begin(&replay.delivery(&verified.identity), world);
+            let (visit, next) = once.begin(
+                &replay.delivery(&verified.identity),
+                verified.signed_at,
+                world,
+            );
             stream.visit = Some((visit, false));
             return Ok(Some(next));
         }

@@ -5,19 +5,25 @@
 
 use crate::fault::Fault;
 use std::rc::Rc;
-use tollgate_core::World;
 use tollgate_core::config::{Compile, Value};
+use tollgate_core::time::SECOND;
 use tollgate_core::world::{Call, CallAnswer};
+use tollgate_core::{Duration, UnixNanos, World};
 use tollgate_state::fleet::counters::Failure;
 use tollgate_state::fleet::once::{Basis, Guard, Question, Verdict, Visit};
 use tollgate_state::fleet::service::{FailureMode, Mode, Service};
 use tollgate_state::replay::Delivery;
+
+/// How far the clocks of a fleet may be from the service's.
+const CLOCKS: u64 = 60 * SECOND;
 
 /// What a rule with `scope: global` has besides its table.
 #[derive(Debug)]
 pub(crate) struct Once {
     service: Rc<Service>,
     guard: Guard,
+    /// How far a signed time may be from this proxy's clock, and that one from the service's.
+    tolerance: u64,
     mode: FailureMode,
 }
 
@@ -47,20 +53,34 @@ impl Once {
     pub(crate) fn new(
         service: &Rc<Service>,
         rule: &str,
-        window: tollgate_core::Duration,
+        window: Duration,
+        accepted: Option<(Duration, Duration)>,
         mode: FailureMode,
     ) -> Self {
+        let accepted = accepted.map_or(0, |(past, future)| past.max(future).0);
         Self {
+            tolerance: accepted.saturating_add(CLOCKS),
             guard: Guard::new(&service.namer, rule, window.0),
             service: Rc::clone(service),
             mode,
         }
     }
 
-    /// The first here: asks the fleet.
-    pub(crate) fn begin(&self, delivery: &Delivery, world: &dyn World) -> (Visit, Next) {
-        let now = self.service.clock.borrow().surely(world.now().0);
-        let visit = self.guard.begin(delivery, Basis::Seen(now));
+    /// The first here: asks the fleet. `signed_at`: each copy of the delivery says that it was signed then.
+    pub(crate) fn begin(
+        &self,
+        delivery: &Delivery,
+        signed_at: Option<UnixNanos>,
+        world: &dyn World,
+    ) -> (Visit, Next) {
+        let basis = match signed_at {
+            Some(at) => Basis::Signed {
+                at: at.0,
+                tolerance: self.tolerance,
+            },
+            None => Basis::Seen(self.service.clock.borrow().surely(world.now().0)),
+        };
+        let visit = self.guard.begin(delivery, basis);
         let next = self.ask(&visit, world);
         (visit, next)
     }

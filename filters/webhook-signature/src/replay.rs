@@ -92,11 +92,9 @@ impl Replay {
                 "a token is the same in every request: nothing tells one delivery from the next",
             );
         }
-        let accepted = scheme
-            .timestamp
-            .as_ref()
-            .map(|t| Duration(t.tolerance.0.saturating_add(t.future.0)));
-        if window.zip(accepted).is_some_and(|(w, a)| w < a) {
+        let accepted = scheme.timestamp.as_ref().map(|t| (t.tolerance, t.future));
+        let span = accepted.map(|(past, future)| past.0.saturating_add(future.0));
+        if window.zip(span).is_some_and(|(w, span)| w.0 < span) {
             place.warn(
                 "window is shorter than the time in which a timestamp is accepted (tolerance and future_tolerance \
                  together): a request can be repeated after it",
@@ -105,7 +103,7 @@ impl Replay {
         let window = window?;
         let once = fleet
             .filter(|_| global == Some(true))
-            .and_then(|service| Some(Once::new(service, rule, window, mode?)));
+            .and_then(|service| Some(Once::new(service, rule, window, accepted, mode?)));
         global?;
         let table = ReplayTable::new(rule, entries?, window, lease?);
         Some(Self {

@@ -272,6 +272,7 @@ impl Sim {
         let seen = Seen {
             after: Some(after),
             end,
+            at: end.saturating_sub(left.saturating_mul(tollgate_core::time::SECOND)),
         };
         let granted = proxy
             .lease

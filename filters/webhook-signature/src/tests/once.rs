@@ -25,11 +25,15 @@ struct Open {
 
 impl Bench {
     fn begin(&self, body: &[u8]) -> Open {
+        self.begin_with(x_signature(body), body)
+    }
+
+    fn begin_with(&self, signature: Vec<(String, Vec<u8>)>, body: &[u8]) -> Open {
         let all = [
             (":method".to_owned(), b"POST".to_vec()),
-            (":path".to_owned(), b"/h".to_vec()),
+            (":path".to_owned(), b"/hook".to_vec()),
         ];
-        let all = all.into_iter().chain(x_signature(body));
+        let all = all.into_iter().chain(signature);
         let mut exchange = Exchange::new(Headers::from_pairs(all), false);
         let mut drive = Drive::<WebhookSignature>::default();
         let (policy, world) = (&self.policy, &self.world);
@@ -103,6 +107,64 @@ fn over_three_proxies_each_delivery_is_let_through_once() {
         }
     }
     assert_eq!(firsts, 50);
+}
+
+/// Answers of (a first delivery, a copy of it elsewhere just before its time is over, the sender's next attempt), and the
+/// questions that the first one took.
+fn copies(scheme: &str, secret: &[u8], start: UnixNanos) -> ([u16; 3], u64) {
+    let mut service = FakeService::default();
+    let rule = rule("").replace("x-signature", scheme);
+    let config = format!(r#"{{{FLEET}"rules": [{rule}]}}"#);
+    let [one, other] =
+        [(); 2].map(|()| load(&config).unwrap_or_else(|errors| panic!("{errors:?}")));
+    let preset = preset(scheme).unwrap();
+    let signature = |at| signed(&preset, secret, b"body", at);
+    one.world.set_now(start);
+    let mut open = one.begin_with(signature(start), b"body");
+    one.serve(&mut service, &mut open);
+    let first = status(&open);
+    let asks = service.asks;
+    one.finish(&mut service, open, 200);
+    let later = UnixNanos(start.0 + 299_000_000_000);
+    let mut at_other = |signed_at| {
+        other.world.set_now(later);
+        let mut open = other.begin_with(signature(signed_at), b"body");
+        other.serve(&mut service, &mut open);
+        status(&open)
+    };
+    ([first, at_other(start), at_other(later)], asks)
+}
+
+#[test]
+fn a_signed_time_names_the_window_and_takes_one_question() {
+    // Three minutes before a border of the service's days, weeks and years, and somewhere else.
+    for start in [
+        "2026-11-21T23:57:00Z",
+        "2026-11-25T23:57:00Z",
+        "2026-12-17T23:57:00Z",
+        "2026-11-21T12:31:07Z",
+    ] {
+        let start = UnixNanos::parse(start).unwrap();
+        // Attempts are told by what was signed, time included: a copy is stopped, the sender's next attempt is another one.
+        assert_eq!(
+            copies("stripe", SECRET.as_bytes(), start),
+            ([0, 200, 0], 1),
+            "{start:?}"
+        );
+    }
+}
+
+#[test]
+fn a_signed_id_is_remembered_whatever_time_an_attempt_is_signed_with() {
+    let secret = crate::encoding::Encoding::Base64
+        .decode_up_to(SECRET.as_bytes(), 64)
+        .unwrap();
+    // The time of each attempt is another one, so it cannot say which window to look at.
+    let start = UnixNanos::parse("2026-11-21T23:57:00Z").unwrap();
+    assert_eq!(
+        copies("standard-webhooks", &secret, start),
+        ([0, 200, 200], 2)
+    );
 }
 
 #[test]
