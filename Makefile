@@ -27,6 +27,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 XTASK := $(TARGET_DIR)/debug/xtask
 CDYLIB := $(TARGET_DIR)/wasm32-wasip1/release/tollgate_plugin.wasm
 WASM_RUNNER := .tools/wasm-runner/debug/tollgate-wasm-runner
+LIMITADOR := .tools/limitador/debug/tollgate-limitador
 # Tests are not part of a module; a file that comes or goes changes the list, and the list is a prerequisite.
 WASM_SOURCES := $(sort $(shell find filters \( -path '*/tests' -o -name tests.rs \) -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print))
 WASM_PREREQUISITES := $(WASM_SOURCES) Cargo.toml Cargo.lock rust-toolchain.toml .cargo/config.toml .tools/wasm-sources
@@ -134,10 +135,16 @@ test: needs-test $(ENVOY_BIN) $(ENVOY_OLD_BIN) ## all tests; ends with the line 
 test-sdks: needs-run $(ENVOY_BIN) $(ENVOY_OLD_BIN) dist/webhook-signature.wasm ## webhooks signed by their senders' own libraries (PyPI, npm)
 	@python3 scripts/webhook_sdks.py --envoy newest='$(ENVOY_BIN)' --envoy oldest='$(ENVOY_OLD_BIN)'
 
+# FLEET=short is what `make test` runs; FLEET_ARGS says more (tests/fleet/run.py --help).
 .PHONY: fleet-test
-fleet-test: $(ENVOY_BIN) dist/rate-limit.wasm dist/webhook-signature.wasm dist/cost.wasm ## three Envoys under one limit, with the real rate limit service and Redis; needs go, redis-server, wrk
-	@test -x .tools/ratelimit/bin/service_cmd || ! command -v go >/dev/null || { echo '== the rate limit service (once)'; GOBIN='$(CURDIR)/.tools/ratelimit/bin' go install github.com/envoyproxy/ratelimit/src/service_cmd@latest; }
-	@python3 tests/fleet/run.py --envoy '$(ENVOY_BIN)' $(FLEET_ARGS)
+fleet-test: $(ENVOY_BIN) dist/rate-limit.wasm dist/webhook-signature.wasm dist/cost.wasm $(LIMITADOR) ## three Envoys under one limit: the real rate limit service with Redis, Limitador; needs go, redis-server, wrk
+	@scripts/fleet_tools.sh
+	@python3 tests/fleet/run.py --envoy '$(ENVOY_BIN)' --limitador '$(LIMITADOR)' $(if $(filter short,$(FLEET)),--short) $(FLEET_ARGS)
+
+$(LIMITADOR): tests/limitador/Cargo.lock $(wildcard tests/limitador/src/*.rs) rust-toolchain.toml
+	@echo '== Limitador behind a test server (once; a minute)'
+	@cargo build --locked --manifest-path tests/limitador/Cargo.toml --target-dir .tools/limitador
+	@touch '$@'
 
 .PHONY: check-configs
 check-configs: needs-run $(ENVOY_BIN) $(ENVOY_OLD_BIN) ## every configuration under envoy/: by `tollgate check` and by Envoy itself

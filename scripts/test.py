@@ -58,6 +58,8 @@ def stages(options):
           [sys.executable, "tests/mesh/configs.py", "--envoy", f"newest={newest}", "--upstream", f"{built}/tollgate-upstream"],
           *[[sys.executable, "tests/mesh/configs.py", "--only", "files", "--envoy", envoy, "--upstream", f"{built}/tollgate-upstream"]
             for envoy in options.envoy[1:]]]),
+        ("fleet", "three Envoys under one limit: the real rate limit service with Redis (Go, redis-server, wrk), Limitador",
+         [["make", "--silent", "--no-print-directory", "fleet-test", "FLEET=short", f"ENVOY={newest}"]]),
         ("run", "make run, and the commands it prints",
          [programs,
           [sys.executable, "scripts/run_smoke.py", "--envoy", newest, "--upstream", f"{built}/tollgate-upstream"]]),

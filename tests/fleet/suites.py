@@ -21,12 +21,15 @@ HASHED = re.compile(r"tollgate_(second|minute|hour|day|week|month|year)_[0-9a-f]
 class World:
     """Redis, the service, and what is started besides; all of it ends with it."""
 
-    def __init__(self, options):
+    def __init__(self, options, service=True):
         self.options = options
+        self.with_service = service
         self.started = []
 
     def __enter__(self):
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="tollgate-fleet-"))
+        if not self.with_service:
+            return self
         self.redis = self.start(Redis(self.directory, self.options.redis))
         files = [ROOT / "envoy/ratelimit/tollgate.yaml"]
         self.service = self.start(Service(self.directory, self.options.service, self.redis, files))
@@ -117,8 +120,8 @@ def latency(options):
 
 
 # docs/fleet.md, "What may be promised". deny: nothing, but for a lost counter about a lease a proxy. local: the limit, and
-# what proxies guess too high of their shares. allow: each proxy's own bucket.
-ALLOWED = {"deny": 1.0, "local": 1.15, "allow": 6}
+# what others of three proxies pass unasked while one is back already. allow: each proxy's own bucket.
+ALLOWED = {"deny": 1.0, "local": 5 / 3, "allow": 6}
 LOSSY = 0.05
 
 

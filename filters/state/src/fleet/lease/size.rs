@@ -2,7 +2,7 @@
 //!
 //! | bound | why |
 //! |---|---|
-//! | rate x 5 s, 256 or rate x 100 ms | what a proxy can strand when its demand ends; more than 256 a question buys nothing |
+//! | rate x 5 s, 256 or rate x 250 ms | what a proxy can strand when its demand ends; more than 256 a question buys nothing |
 //! | own share of what is left / 6 | leases shrink as the limit nears, so the last hits go where the demand is |
 //! | at least rate x 50 ms | a busy proxy does not ask one by one at the end |
 //! | at most four times the last | slow start: a burst of strangers does not lease for 5 s |
@@ -63,7 +63,7 @@ impl Lease {
         }
         let rtt = clock.rtt();
         let steady = hits(rate, 5_000 * MS)
-            .min(hits(rate, (100 * MS).max(rtt.saturating_mul(16))).max(256))
+            .min(hits(rate, (250 * MS).max(rtt.saturating_mul(16))).max(256))
             .min(self.own_part(terms, now, clock) / 6);
         let least = hits(rate, (50 * MS).max(rtt.saturating_mul(6)));
         let rest = hits(rate, self.rest(terms, now, clock)).saturating_add(1);
