@@ -10,9 +10,10 @@ use tollgate_scenario::model::Form;
 
 /// The labels that metrics of the modules have, as in the shipped configurations; each becomes a stats tag. Labels that scenarios
 /// name are added.
-const LABELS: [&str; 12] = [
-    "policy", "reason", "rule", "consumer", "limit", "flag", "variant", "owner", "team", "price",
-    "budget", "outcome",
+const LABELS: [&str; 21] = [
+    "policy", "reason", "rule", "mode", "consumer", "key", "secret", "limit", "flag", "variant",
+    "owner", "team", "price", "budget", "kind", "model", "period", "group", "outcome", "severity",
+    "quantile",
 ];
 
 /// Addresses of the upstreams.
