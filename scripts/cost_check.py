@@ -19,16 +19,17 @@ import json
 import os
 import pathlib
 import random
-import re
 import signal
 import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 import urllib.request
+
+import real_envoy
+from real_envoy import address, free_port
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PICO = decimal.Decimal(10) ** 12
@@ -181,33 +182,19 @@ class Collector(Handler):
         return self.answer(self.chance.choice([500, 503, 429]) if fails else 202)
 
 
-class Envoy:
+class Envoy(real_envoy.Envoy):
     """A gateway with key auth and a cost section."""
 
     def __init__(self, binary, cost, upstream, collector=None):
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="tollgate-cost-"))
         self.access_log = self.directory / "access.log"
-        self.log = self.directory / "envoy.log"
         (self.directory / "envoy.json").write_text(json.dumps(self.config(cost, upstream, collector)))
         command = [binary, "-c", str(self.directory / "envoy.json"), "--concurrency", "2", "--use-dynamic-base-id",
                    "--file-flush-interval-msec", "50", "-l", "warning"]
-        environment = {"COST_KEY": KEY, "PATH": os.environ["PATH"]}
-        with open(self.log, "wb") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=ROOT)
-        for _ in range(600):
-            time.sleep(0.1)
-            if self.process.poll() is not None:
-                sys.exit(f"Envoy ended: {self.log.read_text()[-3000:]}")
-            try:
-                if self.get(self.admin, "/ready") == b"LIVE\n":
-                    break
-            except OSError:
-                continue
-        else:
-            sys.exit("Envoy is not ready after a minute")
+        super().__init__(command, self.directory, self.admin_port, {"COST_KEY": KEY, "PATH": os.environ["PATH"]})
 
     def config(self, cost, upstream, collector):
-        self.port, self.admin = free_port(), free_port()
+        self.port, self.admin_port = free_port(), free_port()
         key_auth = {"key_sources": [{"header": "x-api-key"}, {"header": "authorization", "scheme": "Bearer"}],
                     "consumers": [{"id": "ann", "keys": [{"id": "k", "env": "COST_KEY"}]}]}
         plugin = {
@@ -241,7 +228,7 @@ class Envoy:
             for name, port in ports.items()]
         tags = [{"tag_name": t, "regex": f"({t}=\\.=(.*?);\\.;)"} for t in
                 ("policy", "reason", "price", "budget", "consumer", "outcome", "kind", "period", "model")]
-        return {"admin": {"address": address(self.admin)}, "stats_config": {"stats_tags": tags},
+        return {"admin": {"address": address(self.admin_port)}, "stats_config": {"stats_tags": tags},
                 "static_resources": {"listeners": [listener], "clusters": clusters}}
 
     @staticmethod
@@ -253,12 +240,10 @@ class Envoy:
     def metrics(self):
         """Sums by name and labels."""
         found = collections.Counter()
-        for line in self.get(self.admin, "/stats/prometheus?filter=tollgate").decode().splitlines():
-            match = re.fullmatch(r"(\w+)\{(.*)\} (\d+)", line)
-            if match:
-                found[match[1]] += int(match[3])
-                for label in re.findall(r'\w+="[^"]*"', match[2]):
-                    found[match[1], label] += int(match[3])
+        for name, labels, number in self.series():
+            found[name] += number
+            for label, value in labels.items():
+                found[name, f'{label}="{value}"'] += number
         return found
 
     def usage(self):
@@ -271,23 +256,9 @@ class Envoy:
     def events_in_log(self):
         """What the ledger wrote to Envoy's log, by id."""
         mark = "cost ledger event "
-        text = self.log.read_text(errors="replace")
+        text = self.logged()
         events = [json.loads(line.split(mark, 1)[1]) for line in text.splitlines() if mark in line]
         return {event["id"]: event for event in events}
-
-    def stop(self, how=signal.SIGTERM):
-        self.process.send_signal(how)
-        self.process.wait(30)
-
-
-def address(port):
-    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Client(threading.local):
