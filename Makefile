@@ -35,7 +35,7 @@ WASM_CRATES := -p tollgate-adapter -p tollgate-plugin -p tollgate-bench-empty -p
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ## Running
 
@@ -191,6 +191,12 @@ bench: needs-bench $(ENVOY_BIN) wasm ## Criterion for the policies, then CPU per
 	python3 benches/envoy/cpu.py --envoy '$(ENVOY_BIN)' --write docs/performance.md
 	cargo build -p tollgate-upstream
 	python3 benches/envoy/webhook.py --envoy '$(ENVOY_BIN)' --upstream '$(TARGET_DIR)/debug/tollgate-upstream' --write docs/performance.md
+
+.PHONY: bench-instructions
+bench-instructions: needs-bench $(ENVOY_BIN) wasm ## instructions per request in a real Envoy, counted by valgrind; BENCH_ARGS='--only gateway --functions gateway'
+	@command -v valgrind >/dev/null || { echo 'missing: valgrind. Debian: apt-get install valgrind' >&2; exit 1; }
+	@cargo build --release --target wasm32-wasip1 --target-dir target -p tollgate-bench-empty
+	@python3 benches/envoy/instructions.py --envoy '$(ENVOY_BIN)' $(BENCH_ARGS)
 
 # The parser that knows nothing of Tollgate.
 .venv/http-sfv/bin/python:

@@ -15,13 +15,14 @@ import http.client
 import json
 import random
 import re
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
+
+from real_envoy import address, free_port, wait_for_port
 
 ROOT = Path(__file__).resolve().parent.parent
 FLAG = "checkout-v2"
@@ -32,24 +33,6 @@ def bucket(flag, key):
     """The published hash."""
     digest = hashlib.sha256(f"{flag}:{key}".encode()).digest()
     return int.from_bytes(digest[:8], "big") * 10_000 >> 64
-
-
-def free_port():
-    """A port of 127.0.0.1 that nobody has now."""
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def wait_for(port, seconds=30):
-    """Until somebody listens."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        with contextlib.closing(socket.socket()) as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.02)
-    raise RuntimeError(f"nothing listens on {port}")
 
 
 def get(port, path, method="GET"):
@@ -73,7 +56,7 @@ class Upstreams:
                                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
             self.ports[name] = port
         for port in self.ports.values():
-            wait_for(port)
+            wait_for_port(port)
 
     def seen(self, name):
         """The requests that one of them has seen."""
@@ -96,7 +79,7 @@ def cluster(name, port):
     return {"name": name, "connect_timeout": "5s", "circuit_breakers": {"thresholds": [
         {"max_connections": 4096, "max_pending_requests": 4096, "max_requests": 4096, "max_retries": 64}]},
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [
-            {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}}]}]}}
+            {"endpoint": {"address": address(port)}}]}]}}
 
 
 # The same decision, by each of the ways in which routes can follow it.
@@ -124,12 +107,12 @@ class Envoy:
         self.log_path = Path(directory) / "envoy.log"
         tags = ["policy", "reason", "flag", "variant", "rule", "severity", "kind", "quantile", "outcome", "owner", "team"]
         config = {
-            "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": self.admin}}},
+            "admin": {"address": address(self.admin)},
             "stats_config": {"stats_tags": [{"tag_name": t, "regex": rf"({t}=\.=(.*?);\.;)"} for t in tags]},
             "static_resources": {
                 "listeners": [{
                     "name": "http",
-                    "address": {"socket_address": {"address": "127.0.0.1", "port_value": self.port}},
+                    "address": address(self.port),
                     "filter_chains": [{"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": {
                         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3."
                                  "HttpConnectionManager",
@@ -163,7 +146,7 @@ class Envoy:
             [options.envoy, "-c", str(path), "--concurrency", "2", "--disable-hot-restart", "-l", "warning",
              "--component-log-level", "wasm:info", "--log-format", "%E%F %v"],
             stdout=subprocess.DEVNULL, stderr=log, env={"CANARY_KEY": KEY, **(env or {})})
-        wait_for(self.port)
+        wait_for_port(self.port)
 
     def stop(self):
         """The end."""

@@ -13,15 +13,15 @@ import argparse
 import hashlib
 import http.server
 import json
-import os
 import pathlib
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import urllib.request
+
+import real_envoy
+from real_envoy import address, free_port
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 GOOD = "ps_live_clients-0123456789abcdef0123456789abcdef"
@@ -60,16 +60,7 @@ class Upstream(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def bootstrap(port, admin, upstream, module, access_log):
-    def address(number):
-        return {"socket_address": {"address": "127.0.0.1", "port_value": number}}
-
     def sha(key):
         return hashlib.sha256(key.encode()).hexdigest()
 
@@ -194,18 +185,9 @@ def main():
         config = directory / "envoy.json"
         access_log = directory / "access.log"
         config.write_text(json.dumps(bootstrap(port, admin, upstream.server_address[1], args.module.resolve(), access_log)))
-        with open(directory / "envoy.log", "w") as log:
-            envoy = subprocess.Popen([args.envoy, "-c", config, "--disable-hot-restart", "--log-level", "warning"],
-                                     stdout=log, stderr=subprocess.STDOUT, env=dict(os.environ))
+        envoy = real_envoy.Envoy([args.envoy, "-c", config, "--disable-hot-restart", "--log-level", "warning"], directory, admin,
+                                 cwd=None)
         try:
-            for _ in range(600):
-                try:
-                    with urllib.request.urlopen(f"http://127.0.0.1:{admin}/ready", timeout=1):
-                        break
-                except OSError:
-                    if envoy.poll() is not None:
-                        sys.exit((directory / "envoy.log").read_text()[-3000:])
-                    time.sleep(0.1)
             passed = 0
             for client in [curl, openai_client, anthropic_client]:
                 SEEN.clear()
@@ -216,14 +198,13 @@ def main():
                     print(f"FAIL {client.__name__}: {type(error).__name__}: {error}")
                     failed.append(client.__name__)
             time.sleep(1.2)
-            logs = access_log.read_text() + (directory / "envoy.log").read_text()
+            logs = access_log.read_text() + envoy.logged()
             for key in [GOOD, EXPIRED, WRONG]:
                 if key in logs:
                     print("FAIL a key is in Envoy's log or access log")
                     failed.append("logs")
         finally:
-            envoy.terminate()
-            envoy.wait(10)
+            envoy.stop(seconds=10)
     print(f"{passed} passed, {len(failed)} failed")
     sys.exit(1 if failed else 0)
 

@@ -19,21 +19,22 @@ import json
 import os
 import pathlib
 import random
-import re
 import signal
 import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 import urllib.request
 
+import real_envoy
+from cost_servers import STREAM_PAUSE, Collector, Upstream, serve
+from real_envoy import address, free_port
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PICO = decimal.Decimal(10) ** 12
 KEY = "a-key-for-the-cost-checks-0123456789"
-STREAM_PAUSE = 0.05
 
 
 def pico(text):
@@ -49,165 +50,19 @@ def check(holds, what):
 check.failed = False
 
 
-class Server(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 256
-
-    def handle_error(self, request, address):
-        """A peer that went away is part of the test."""
-
-
-def serve(handler):
-    server = Server(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_):
-        pass
-
-    def body(self):
-        return self.rfile.read(int(self.headers.get("content-length", 0)))
-
-    def answer(self, status, body=b"", kind="application/json"):
-        self.send_response(status)
-        self.send_header("content-type", kind)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def stream(self, events, pause):
-        self.send_response(200)
-        self.send_header("content-type", "text/event-stream")
-        self.send_header("transfer-encoding", "chunked")
-        self.end_headers()
-        for i, event in enumerate(events):
-            if i:
-                time.sleep(pause)
-            data = event.encode()
-            self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
-            self.wfile.flush()
-        self.wfile.write(b"0\r\n\r\n")
-
-
-class Upstream(Handler):
-    """Answers as the body of a request says: {"input": 3, "output": 4, "how": "json" | "stream" | "fail" | "cut"}."""
-
-    seen = []
-
-    def do_GET(self):
-        self.answer(200, b"{}")
-
-    def do_POST(self):
-        asked = json.loads(self.body() or b"{}")
-        self.seen.append(asked)
-        if self.path == "/v1/messages":
-            return self.stream(anthropic_events(), STREAM_PAUSE)
-        if self.path == "/v1/chat/completions" and "messages" in asked:
-            return self.stream(openai_events(asked), STREAM_PAUSE)
-        usage = {"prompt_tokens": asked.get("input", 1), "completion_tokens": asked.get("output", 1)}
-        answer = json.dumps({"model": "m", "usage": usage})
-        how = asked.get("how", "json")
-        if how == "stream":
-            return self.stream(["data: {}\n\n", f"data: {answer}\n\n", "data: [DONE]\n\n"], 0.001)
-        if how == "fail":
-            return self.answer(500)
-        if how == "cut":
-            self.send_response(200)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", "1000")
-            self.end_headers()
-            self.wfile.write(b"{")
-            self.wfile.flush()
-            self.close_connection = True
-            self.connection.shutdown(socket.SHUT_RDWR)
-            return None
-        return self.answer(200, answer.encode())
-
-
-def openai_events(asked):
-    chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o"}
-    for word in ("Hel", "lo ", "w\u00f6rld"):
-        yield "data: " + json.dumps(chunk | {"choices": [{"index": 0, "delta": {"content": word}}], "usage": None}) + "\n\n"
-    if (asked.get("stream_options") or {}).get("include_usage"):
-        usage = {"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14}
-        yield "data: " + json.dumps(chunk | {"choices": [], "usage": usage}) + "\n\n"
-    yield "data: [DONE]\n\n"
-
-
-def anthropic_events():
-    def event(kind, **more):
-        return f"event: {kind}\ndata: " + json.dumps({"type": kind} | more) + "\n\n"
-
-    message = {"id": "m", "type": "message", "role": "assistant", "model": "claude-sonnet-4", "content": [],
-               "stop_reason": None, "stop_sequence": None, "usage": {"input_tokens": 25, "output_tokens": 1}}
-    yield event("message_start", message=message)
-    yield event("content_block_start", index=0, content_block={"type": "text", "text": ""})
-    for word in ("Hel", "lo ", "w\u00f6rld"):
-        yield event("content_block_delta", index=0, delta={"type": "text_delta", "text": word})
-    yield event("content_block_stop", index=0)
-    yield event("message_delta", delta={"stop_reason": "end_turn", "stop_sequence": None}, usage={"output_tokens": 15})
-    yield event("message_stop")
-
-
-class Collector(Handler):
-    """Takes half of what comes; of the other half it keeps some all the same, as a receiver does whose answer is lost."""
-
-    events = {}
-    differing = 0
-    batches = 0
-    failures = 0
-    lock = threading.Lock()
-    chance = random.Random(1)
-
-    def do_POST(self):
-        body = self.body()
-        kind = type(self)
-        with self.lock:
-            kind.batches += 1
-            fails = self.chance.random() < 0.5
-            keeps = not fails or self.chance.random() < 0.5
-            if keeps:
-                for event in json.loads(body):
-                    known = self.events.setdefault(event["id"], event)
-                    kind.differing += known != event
-            kind.failures += fails
-        if fails and self.chance.random() < 0.3:
-            self.close_connection = True
-            return self.connection.shutdown(socket.SHUT_RDWR)
-        return self.answer(self.chance.choice([500, 503, 429]) if fails else 202)
-
-
-class Envoy:
+class Envoy(real_envoy.Envoy):
     """A gateway with key auth and a cost section."""
 
     def __init__(self, binary, cost, upstream, collector=None):
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="tollgate-cost-"))
         self.access_log = self.directory / "access.log"
-        self.log = self.directory / "envoy.log"
         (self.directory / "envoy.json").write_text(json.dumps(self.config(cost, upstream, collector)))
         command = [binary, "-c", str(self.directory / "envoy.json"), "--concurrency", "2", "--use-dynamic-base-id",
                    "--file-flush-interval-msec", "50", "-l", "warning"]
-        environment = {"COST_KEY": KEY, "PATH": os.environ["PATH"]}
-        with open(self.log, "wb") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=ROOT)
-        for _ in range(600):
-            time.sleep(0.1)
-            if self.process.poll() is not None:
-                sys.exit(f"Envoy ended: {self.log.read_text()[-3000:]}")
-            try:
-                if self.get(self.admin, "/ready") == b"LIVE\n":
-                    break
-            except OSError:
-                continue
-        else:
-            sys.exit("Envoy is not ready after a minute")
+        super().__init__(command, self.directory, self.admin_port, {"COST_KEY": KEY, "PATH": os.environ["PATH"]})
 
     def config(self, cost, upstream, collector):
-        self.port, self.admin = free_port(), free_port()
+        self.port, self.admin_port = free_port(), free_port()
         key_auth = {"key_sources": [{"header": "x-api-key"}, {"header": "authorization", "scheme": "Bearer"}],
                     "consumers": [{"id": "ann", "keys": [{"id": "k", "env": "COST_KEY"}]}]}
         plugin = {
@@ -241,7 +96,7 @@ class Envoy:
             for name, port in ports.items()]
         tags = [{"tag_name": t, "regex": f"({t}=\\.=(.*?);\\.;)"} for t in
                 ("policy", "reason", "price", "budget", "consumer", "outcome", "kind", "period", "model")]
-        return {"admin": {"address": address(self.admin)}, "stats_config": {"stats_tags": tags},
+        return {"admin": {"address": address(self.admin_port)}, "stats_config": {"stats_tags": tags},
                 "static_resources": {"listeners": [listener], "clusters": clusters}}
 
     @staticmethod
@@ -253,12 +108,10 @@ class Envoy:
     def metrics(self):
         """Sums by name and labels."""
         found = collections.Counter()
-        for line in self.get(self.admin, "/stats/prometheus?filter=tollgate").decode().splitlines():
-            match = re.fullmatch(r"(\w+)\{(.*)\} (\d+)", line)
-            if match:
-                found[match[1]] += int(match[3])
-                for label in re.findall(r'\w+="[^"]*"', match[2]):
-                    found[match[1], label] += int(match[3])
+        for name, labels, number in self.series():
+            found[name] += number
+            for label, value in labels.items():
+                found[name, f'{label}="{value}"'] += number
         return found
 
     def usage(self):
@@ -271,23 +124,9 @@ class Envoy:
     def events_in_log(self):
         """What the ledger wrote to Envoy's log, by id."""
         mark = "cost ledger event "
-        text = self.log.read_text(errors="replace")
+        text = self.logged()
         events = [json.loads(line.split(mark, 1)[1]) for line in text.splitlines() if mark in line]
         return {event["id"]: event for event in events}
-
-    def stop(self, how=signal.SIGTERM):
-        self.process.send_signal(how)
-        self.process.wait(30)
-
-
-def address(port):
-    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Client(threading.local):

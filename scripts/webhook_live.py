@@ -21,7 +21,9 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.request
+
+import real_envoy
+from real_envoy import address
 
 SECRET = "live-0123456789abcdef0123456789"
 # The pause in the middle of a body; an upstream that saw something earlier saw it before the verdict.
@@ -112,51 +114,33 @@ def listener(dist, name, config, flag):
             {"name": "webhook", "typed_config": {"@type": prefix + "http.wasm.v3.Wasm", "config": plugin}},
             {"name": "router", "typed_config": {"@type": prefix + "http.router.v3.Router"}}],
     }
-    return {"name": name, "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
-            "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}]}
+    return {"name": name, "address": address(0), "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}]}
 
 
-class Envoy:
+class Envoy(real_envoy.Envoy):
     def __init__(self, binary, directory, upstream, listeners):
         bootstrap = {
-            "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}},
+            "admin": {"address": address(0)},
             "static_resources": {
                 "listeners": listeners,
                 "clusters": [{"name": "upstream", "connect_timeout": "1s", "load_assignment": {
-                    "cluster_name": "upstream", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {
-                        "socket_address": {"address": "127.0.0.1", "port_value": upstream.port}}}}]}]}}]}}
+                    "cluster_name": "upstream", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(upstream.port)}}]}]}}]}}
         path = pathlib.Path(directory)
         (path / "envoy.json").write_text(json.dumps(bootstrap))
-        self.log = open(path / "envoy.log", "w+")
-        self.process = subprocess.Popen(
+        self.admin_file = path / "admin"
+        super().__init__(
             [binary, "-c", str(path / "envoy.json"), "--concurrency", "2", "--use-dynamic-base-id",
-             "--admin-address-path", str(path / "admin"), "--log-level", "warning"],
-            stdout=self.log, stderr=subprocess.STDOUT)
-        for _ in range(600):
-            time.sleep(0.1)
-            if self.process.poll() is not None:
-                sys.exit("Envoy ended:\n" + (path / "envoy.log").read_text()[-4000:])
-            try:
-                self.admin_address = (path / "admin").read_text().strip()
-                if self.admin("/ready").strip() == "LIVE":
-                    break
-            except OSError:
-                pass
+             "--admin-address-path", str(self.admin_file), "--log-level", "warning"], path, cwd=None)
         self.ports = {}
         for status in json.loads(self.admin("/listeners?format=json"))["listener_statuses"]:
             self.ports[status["name"]] = status["local_address"]["socket_address"]["port_value"]
 
-    def admin(self, path):
-        with urllib.request.urlopen(f"http://{self.admin_address}{path}", timeout=20) as answer:
-            return answer.read().decode()
+    def admin_address(self):
+        return self.admin_file.read_text().strip()
 
     def watchdog(self):
         found = re.findall(r"tollgate_hold_watchdog_total\S*request_refused\S*: (\d+)", self.admin("/stats?filter=watchdog"))
         return sum(map(int, found))
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(20)
 
 
 def signature(body):

@@ -11,7 +11,6 @@ with a byte changed, with another secret, and (where the scheme has one) with an
 
 import argparse
 import http.client
-import json
 import os
 import pathlib
 import shutil

@@ -21,50 +21,25 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 
 import variants
+import real_envoy
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-class Envoy:
+class Envoy(real_envoy.Envoy):
     """The proxy under load; its worker thread's CPU time is what is measured."""
 
     def __init__(self, binary, directory, chosen, cpu):
         self.ports, bootstrap = variants.bootstrap(chosen)
         path = pathlib.Path(directory) / "envoy.json"
         path.write_text(json.dumps(bootstrap))
-        self.log = open(pathlib.Path(directory) / "envoy.log", "w+")
-        self.process = subprocess.Popen(
-            self.command(binary, path, cpu),
-            stdout=self.log, stderr=subprocess.STDOUT, cwd=ROOT, env={**os.environ, **variants.ENV})
-        self.wait_ready()
+        super().__init__(self.command(binary, path, cpu), directory, self.ports["admin"], {**os.environ, **variants.ENV})
 
     def command(self, binary, path, cpu):
         pin = ["taskset", "-c", str(cpu)] if os.cpu_count() > 1 else []
         return [*pin, binary, "-c", str(path), "--concurrency", "1", "--log-level", "error", "--disable-hot-restart"]
-
-    def wait_ready(self):
-        for _ in range(600):
-            if self.process.poll() is not None:
-                self.fail("Envoy ended at once")
-            try:
-                if self.admin("/ready").strip() == "LIVE":
-                    return
-            except OSError:
-                pass
-            time.sleep(0.1)
-        self.fail("Envoy did not become ready within a minute")
-
-    def fail(self, why):
-        self.log.flush()
-        self.log.seek(0)
-        sys.exit(f"{why}; its log:\n{self.log.read()[-4000:]}")
-
-    def admin(self, path):
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['admin']}{path}", timeout=5) as answer:
-            return answer.read().decode()
 
     def worker_schedstat(self):
         for task in pathlib.Path(f"/proc/{self.process.pid}/task").iterdir():
@@ -80,10 +55,6 @@ class Envoy:
         text = self.admin(f"/stats?filter=^http\\.{name}\\.downstream_rq_(2xx|completed)$")
         numbers = dict(re.findall(r"downstream_rq_(\w+): (\d+)", text))
         return int(numbers.get("2xx", 0)), int(numbers.get("completed", 0))
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(60)
 
 
 def load(envoy, name, seconds, cpu):
@@ -166,8 +137,6 @@ def main():
         wanted = {"none", "empty", *arguments.only.split(",")}
         chosen = [name for name in chosen if name in wanted]
     results = {name: [] for name in chosen}
-    version = subprocess.run([arguments.envoy, "--version"], capture_output=True, text=True).stdout
-    version = re.search(r"/(\d+\.\d+\.\d+)/", version)
     with tempfile.TemporaryDirectory() as directory:
         envoy = Envoy(arguments.envoy, directory, chosen, 0)
         try:
@@ -183,14 +152,12 @@ def main():
         finally:
             envoy.stop()
     lines, base = table(results, chosen)
-    head = (f"Envoy {version.group(1) if version else '?'}, one worker, {machine()}; {arguments.rounds} rounds of "
+    head = (f"Envoy {real_envoy.version(arguments.envoy)}, one worker, {machine()}; {arguments.rounds} rounds of "
             f"{arguments.seconds} s, 16 connections, direct response. {base}")
     text = "\n".join([head, "", *lines])
     print(text)
     if arguments.write:
-        path = pathlib.Path(arguments.write)
-        path.write_text(re.sub(r"(<!-- bench:cpu -->\n).*?(<!-- /bench:cpu -->)",
-                               lambda m: m.group(1) + text + "\n" + m.group(2), path.read_text(), flags=re.S))
+        real_envoy.put_into(arguments.write, "bench:cpu", text)
 
 
 if __name__ == "__main__":

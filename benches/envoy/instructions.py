@@ -26,6 +26,8 @@ WARM, COUNTED = 300, 200
 class Counted(Envoy):
     """An Envoy under callgrind; it counts only while told to."""
 
+    ready_seconds = 600
+
     def __init__(self, binary, directory, chosen):
         self.directory = pathlib.Path(directory)
         super().__init__(binary, directory, chosen, None)

@@ -31,6 +31,7 @@ import time
 
 import cpu
 import variants
+import real_envoy
 
 INLINE = "inline-key-0123456789abcdef"
 
@@ -122,16 +123,10 @@ class Envoy(cpu.Envoy):
         self.ports = {name: variants.free_port() for name in [*sets, "admin"]}
         path = pathlib.Path(directory) / "envoy.json"
         path.write_text(json.dumps(bootstrap(self.ports, source, sets, poll)))
-        self.log = open(pathlib.Path(directory) / "envoy.log", "w+")
-        self.process = subprocess.Popen(
-            [binary, "-c", str(path), "--concurrency", str(workers), "--log-level", "error", "--disable-hot-restart"],
-            stdout=self.log, stderr=subprocess.STDOUT, cwd=variants.ROOT)
-        self.wait_ready()
+        real_envoy.Envoy.__init__(
+            self, [binary, "-c", str(path), "--concurrency", str(workers), "--log-level", "error", "--disable-hot-restart"],
+            directory, self.ports["admin"])
         self.schedstat = self.worker_schedstat()
-
-    def rss(self):
-        text = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+) kB", text)[1]) / 1024
 
     def gauge(self, name):
         return int(re.search(rf"{name}: (\d+)", self.admin(f"/stats?filter={name}"))[1])
@@ -230,7 +225,7 @@ def memory(binary, count):
                     source.asked()
                     envoy.wait_keys(size)
                     time.sleep(5)
-                    seen.append(envoy.rss())
+                    seen.append(envoy.rss_mb())
                 envoy.stop()
             source.stop()
             result[size, workers] = seen
@@ -293,8 +288,6 @@ def main():
     parser.add_argument("--only", choices=["loading", "memory", "lookups"])
     parser.add_argument("--write", type=pathlib.Path)
     args = parser.parse_args()
-    version = subprocess.run([args.envoy, "--version"], capture_output=True, text=True, check=True).stdout
-    version = re.search(r"/(\d+\.\d+\.\d+)/", version)[1]
     rows = []
     if args.only in (None, "loading"):
         seconds, idle, first, refresh, size = loading(args.envoy, args.keys)
@@ -312,15 +305,11 @@ def main():
         ratio, low, high = cpu.median_interval([many / few for few, many in pairs])
         rows.append((f"CPU a request, {args.keys} keys against 10, median of {args.rounds} pairs and its 95 % interval",
                      f"{ratio:.3f} ({low:.3f} to {high:.3f}) x, {statistics.median(f for f, _ in pairs):.1f} us with 10"))
-    lines = [f"Envoy {version}, {args.keys} keys, {cpu.machine()}", "", "| what | measured |", "|---|---|"]
+    lines = [f"Envoy {real_envoy.version(args.envoy)}, {args.keys} keys, {cpu.machine()}", "", "| what | measured |", "|---|---|"]
     lines += [f"| {what} | {value} |" for what, value in rows]
     print("\n".join(lines))
     if args.write:
-        text = args.write.read_text()
-        begin, end = "<!-- bench:keys -->", "<!-- /bench:keys -->"
-        before, rest = text.split(begin)
-        after = rest.split(end, 1)[1]
-        args.write.write_text(before + begin + "\n" + "\n".join(lines) + "\n" + end + after)
+        real_envoy.put_into(args.write, "bench:keys", "\n".join(lines))
 
 
 def waits(longest):

@@ -2,9 +2,13 @@
 
 import json
 import pathlib
-import socket
+import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from real_envoy import address, free_port  # noqa: E402
+
 KEY = "bench-key-0123456789abcdef"
 ENV = {"BENCH_WEBHOOK_SECRET": "bench-webhook-secret-0123456789"}
 PATH = "/api/orders?page=2"
@@ -27,12 +31,6 @@ TITLES = {
 }
 
 LUA = (ROOT / "benches" / "envoy" / "jobs.lua").read_text()
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def bootstrap(chosen):
@@ -119,10 +117,6 @@ def local_ratelimit(fill_interval):
             "header_name": "x-consumer-id", "descriptor_key": "consumer"}}]}],
         "descriptors": [{"entries": [{"key": "consumer"}], "token_bucket": {
             "max_tokens": 1000000000, "tokens_per_fill": 1000000000, "fill_interval": fill_interval}}]}}
-
-
-def address(port):
-    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
 
 
 def listener(name, port, filters):

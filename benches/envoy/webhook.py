@@ -15,15 +15,13 @@ import http.client
 import json
 import pathlib
 import random
-import re
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 
 import cpu
 import variants
+import real_envoy
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MIB = b"Z" * (1024 * 1024)
@@ -113,11 +111,7 @@ def main():
         upstream = subprocess.Popen([arguments.upstream, "--port", str(envoy.ports["upstream"]), "--name", "stable"],
                                     stdout=subprocess.DEVNULL)
         try:
-            for _ in range(100):
-                with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", envoy.ports["upstream"])) == 0:
-                        break
-                time.sleep(0.1)
+            real_envoy.wait_for_port(envoy.ports["upstream"])
             connections = {name: http.client.HTTPConnection("127.0.0.1", envoy.ports[name], timeout=60)
                            for name in ("webhook", "bare")}
             shuffler = random.Random(1)
@@ -139,15 +133,11 @@ def main():
         lines.append(f"| {title} | {middle:.2f} ({low:.2f} to {high:.2f}) |")
     middle, low, high = cpu.median_interval(ratios)
     lines.append(f"| **signed minus unsigned, x bare loop** | **{middle:.2f}** ({low:.2f} to {high:.2f}) |")
-    version = subprocess.run([arguments.envoy, "--version"], capture_output=True, text=True).stdout
-    version = re.search(r"/(\d+\.\d+\.\d+)/", version)
-    text = "\n".join([f"Envoy {version.group(1) if version else '?'}, one worker, {cpu.machine()}; {arguments.rounds} rounds of "
+    text = "\n".join([f"Envoy {real_envoy.version(arguments.envoy)}, one worker, {cpu.machine()}; {arguments.rounds} rounds of "
                       f"{arguments.times} requests of each kind.", "", *lines])
     print(text)
     if arguments.write:
-        path = pathlib.Path(arguments.write)
-        path.write_text(re.sub(r"(<!-- bench:webhook -->\n).*?(<!-- /bench:webhook -->)",
-                               lambda m: m.group(1) + text + "\n" + m.group(2), path.read_text(), flags=re.S))
+        real_envoy.put_into(arguments.write, "bench:webhook", text)
 
 
 if __name__ == "__main__":

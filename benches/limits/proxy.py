@@ -3,64 +3,44 @@
 import json
 import os
 import pathlib
-import re
-import socket
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import real_envoy  # noqa: E402
+from real_envoy import address  # noqa: E402
+
 WASM = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"
 MANAGER = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def address(port):
-    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
-
-
-class Proxy:
+class Proxy(real_envoy.Envoy):
     """`config` is the gateway's or, with another root_id, that filter's. Answers come from Envoy itself."""
 
     def __init__(self, binary, config, *, root_id="rate-limit", concurrency=2, trusted_hops=0, log=()):
-        self.port, self.admin_port = free_port(), free_port()
+        self.port, admin = real_envoy.free_port(), real_envoy.free_port()
         self.directory = tempfile.TemporaryDirectory(prefix="tollgate-limits-")
         path = pathlib.Path(self.directory.name) / "envoy.json"
-        path.write_text(json.dumps(self.bootstrap(config, root_id, trusted_hops)))
-        self.log = open(pathlib.Path(self.directory.name) / "envoy.log", "w+")
-        self.process = subprocess.Popen(
+        path.write_text(json.dumps(self.bootstrap(config, root_id, trusted_hops, admin)))
+        super().__init__(
             [binary, "-c", str(path), "--concurrency", str(concurrency), "--disable-hot-restart",
-             *(log or ["--log-level", "error"])],
-            stdout=self.log, stderr=subprocess.STDOUT, cwd=ROOT)
-        for _ in range(600):
-            if self.process.poll() is not None:
-                sys.exit(f"Envoy ended at once:\n{self.logged()[-4000:]}")
-            try:
-                if self.admin("/ready").strip() == "LIVE":
-                    return
-            except OSError:
-                pass
-            time.sleep(0.1)
-        sys.exit("Envoy did not become ready within a minute")
+             *(log or ["--log-level", "error"])], self.directory.name, admin)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self.process.terminate()
-        self.process.wait(10)
-        self.log.close()
+        self.stop(seconds=10)
         self.directory.cleanup()
 
-    def bootstrap(self, config, root_id, trusted_hops):
+    def bootstrap(self, config, root_id, trusted_hops, admin):
         wasm = {"@type": WASM, "config": {
             "name": root_id, "root_id": root_id, "failure_policy": "FAIL_RELOAD",
             "allow_on_headers_stop_iteration": True,
@@ -76,35 +56,17 @@ class Proxy:
             "http_filters": [{"name": root_id, "typed_config": wasm},
                              {"name": "router", "typed_config": {"@type": ROUTER}}]}
         return {
-            "admin": {"address": address(self.admin_port)},
+            "admin": {"address": address(admin)},
             "stats_config": {"stats_tags": [
                 {"tag_name": name, "regex": rf"({name}=\.=(.*?);\.;)"} for name in ("policy", "rule", "reason")]},
             "static_resources": {"listeners": [{
                 "name": "limits", "address": address(self.port), "filter_chains": [{"filters": [
                     {"name": "http", "typed_config": manager}]}]}]}}
 
-    def logged(self):
-        self.log.flush()
-        self.log.seek(0)
-        return self.log.read()
-
-    def admin(self, path):
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}{path}", timeout=10) as answer:
-            return answer.read().decode()
-
     def metrics(self):
         """Tollgate's own, as Prometheus sees them: name(label=value,...) with sorted labels."""
         time.sleep(0.6)  # counters are reported by the tick
-        found = {}
-        text = self.admin("/stats/prometheus")
-        for name, labels, value in re.findall(r"^(tollgate_\w+)\{(.*?)\} (\d+)$", text, re.M):
-            pairs = sorted(re.findall(r'(\w+)="(.*?)"', labels))
-            found[f"{name}({','.join(f'{k}={v}' for k, v in pairs)})"] = int(value)
-        return found
-
-    def rss_mb(self):
-        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+) kB", status).group(1)) / 1024
+        return {f"{name}({','.join(f'{k}={v}' for k, v in sorted(labels.items()))})": number for name, labels, number in self.series()}
 
     def get(self, path="/", **headers):
         """(status, headers in lower case)"""

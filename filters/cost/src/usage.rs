@@ -28,6 +28,8 @@ pub struct Usage {
     pub cached_read: u64,
     /// Part of `input` that was written to a cache.
     pub cached_write: u64,
+    /// Part of `cached_write` that the cache keeps for an hour (Anthropic).
+    pub cached_write_1h: u64,
     /// Part of `output` that was spent on reasoning.
     pub reasoning: u64,
 }
@@ -40,7 +42,7 @@ pub struct Findings {
     counts: [Count; COUNTS],
 }
 
-const COUNTS: usize = 10;
+const COUNTS: usize = 11;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Count {
@@ -81,15 +83,17 @@ impl Findings {
             .into_iter()
             .fold(prompt, u64::saturating_add);
         let output = part(node::OUTPUT)?.saturating_add(thought_apart);
+        let cached_write = part(node::CACHED_WRITE)?
+            .min(prompt)
+            .saturating_add(written_apart);
         Some(Usage {
             input,
             output,
             cached_read: part(node::CACHED_READ)?
                 .min(prompt)
                 .saturating_add(read_apart),
-            cached_write: part(node::CACHED_WRITE)?
-                .min(prompt)
-                .saturating_add(written_apart),
+            cached_write,
+            cached_write_1h: part(node::WRITTEN_HOUR)?.min(cached_write),
             reasoning: part(node::REASONING)?
                 .saturating_add(thought_apart)
                 .min(output),

@@ -65,6 +65,9 @@ pub(super) fn json(
         tokens.number("output", usage.output);
         tokens.number("cached_read", usage.cached_read);
         tokens.number("cached_write", usage.cached_write);
+        if usage.cached_write_1h > 0 {
+            tokens.number("cached_write_1h", usage.cached_write_1h);
+        }
         tokens.number("reasoning", usage.reasoning);
         tokens.end();
     }

@@ -26,8 +26,8 @@ fn a_part_with_its_own_price_leaves_the_whole() {
         input: money("0.00001"),
         output: money("0.00004"),
         cached_read: Some(money("0.000001")),
-        cached_write: None,
         reasoning: Some(money("0.00005")),
+        ..TokenPrices::default()
     };
     let usage = Usage {
         input: 1000,
@@ -35,9 +35,50 @@ fn a_part_with_its_own_price_leaves_the_whole() {
         cached_read: 900,
         cached_write: 50,
         reasoning: 60,
+        ..Usage::default()
     };
     // 100 x 10 + 900 x 1 + 40 x 40 + 60 x 50 millionths
     assert_eq!(prices.cost(&usage), Some(money("0.0065")));
+}
+
+#[test]
+fn what_a_cache_keeps_for_an_hour_is_a_part_of_what_was_written() {
+    let of = |cached_write: Option<&str>, cached_write_1h: Option<&str>| TokenPrices {
+        input: money("0.000001"),
+        cached_read: Some(money("0.1")),
+        cached_write: cached_write.map(money),
+        cached_write_1h: cached_write_1h.map(money),
+        ..TokenPrices::default()
+    };
+    let usage = |cached_write, cached_write_1h| Usage {
+        input: 1000,
+        cached_write,
+        cached_write_1h,
+        ..Usage::default()
+    };
+    let cost = |prices: TokenPrices, usage| prices.cost(&usage);
+    let both = of(Some("0.001"), Some("0.01"));
+    // 400 + 200 x 1000 + 400 x 10000 millionths
+    assert_eq!(cost(both, usage(600, 400)), Some(money("4.2004")));
+    assert_eq!(cost(both, usage(600, 0)), Some(money("0.6004")));
+    // Without a price of its own it is like the rest, or like the prompt.
+    assert_eq!(
+        cost(of(Some("0.001"), None), usage(600, 400)),
+        Some(money("0.6004"))
+    );
+    assert_eq!(cost(of(None, None), usage(600, 400)), Some(money("0.001")));
+    assert_eq!(
+        cost(of(None, Some("0.01")), usage(600, 400)),
+        Some(money("4.0006"))
+    );
+    // Never more than was written, nor than the prompt has left.
+    assert_eq!(cost(both, usage(600, 700)), Some(money("6.0004")));
+    assert_eq!(cost(both, usage(2000, 2000)), Some(money("10")));
+    let read = Usage {
+        cached_read: 900,
+        ..usage(600, 600)
+    };
+    assert_eq!(both.cost(&read), Some(money("91")));
 }
 
 #[test]
@@ -59,7 +100,9 @@ proptest! {
         input in 0_u64..1_000_000, output in 0_u64..1_000_000, cached: u64, reasoning: u64,
         rate in 0_u64..1_000_000_000,
     ) {
-        let usage = Usage { input, output, cached_read: cached.min(input), cached_write: 0, reasoning: reasoning.min(output) };
+        let usage = Usage {
+            input, output, cached_read: cached.min(input), cached_write: 0, cached_write_1h: 0, reasoning: reasoning.min(output),
+        };
         let rate = Money::from_pico(rate);
         let whole = TokenPrices { input: rate, output: rate, ..TokenPrices::default() };
         let parts = TokenPrices { cached_read: Some(rate), reasoning: Some(rate), ..whole };

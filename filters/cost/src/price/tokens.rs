@@ -15,6 +15,8 @@ pub struct TokenPrices {
     pub cached_read: Option<Money>,
     /// Of the prompt, written to a cache; `None`: likewise.
     pub cached_write: Option<Money>,
+    /// Of the prompt, written to a cache that keeps it for an hour; `None`: like what is written for shorter.
+    pub cached_write_1h: Option<Money>,
     /// Spent on reasoning; `None`: like any other generated token.
     pub reasoning: Option<Money>,
 }
@@ -29,6 +31,7 @@ impl TokenPrices {
         let output = money("output");
         let cached_read = money("cached_read");
         let cached_write = money("cached_write");
+        let cached_write_1h = money("cached_write_1h");
         let reasoning = money("reasoning");
         if input.is_none() && output.is_none() {
             section.error("needs input, output or both");
@@ -39,6 +42,7 @@ impl TokenPrices {
             output: output.unwrap_or(Some(Money::ZERO))?,
             cached_read: all_or_none(cached_read)?,
             cached_write: all_or_none(cached_write)?,
+            cached_write_1h: all_or_none(cached_write_1h)?,
             reasoning: all_or_none(reasoning)?,
         })
     }
@@ -55,9 +59,14 @@ impl TokenPrices {
             None => Some((Money::ZERO, whole)),
         };
         let (read, input) = part(self.cached_read, usage.cached_read, usage.input)?;
-        let (written, input) = part(self.cached_write, usage.cached_write, input)?;
+        // What is kept for an hour is a part of what was written.
+        let all_writes = usage.cached_write.min(input);
+        let (for_an_hour, writes) = part(self.cached_write_1h, usage.cached_write_1h, all_writes)?;
+        let input = input.saturating_sub(all_writes.saturating_sub(writes));
+        let (written, input) = part(self.cached_write, writes, input)?;
         let (reasoning, output) = part(self.reasoning, usage.reasoning, usage.output)?;
         [
+            for_an_hour,
             written,
             reasoning,
             self.input.checked_mul(input)?,

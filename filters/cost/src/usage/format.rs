@@ -34,6 +34,8 @@ pub(crate) mod node {
     pub(crate) const THOUGHT_APART: Node = 10;
     /// More of the prompt that its count leaves out.
     pub(crate) const INPUT_APART: Node = 11;
+    /// Part of what was written to a cache: what that keeps for an hour.
+    pub(crate) const WRITTEN_HOUR: Node = 12;
     // Objects on the way, not counts.
     pub(super) const USAGE: Node = 32;
     pub(super) const RESPONSE: Node = 33;
@@ -41,6 +43,7 @@ pub(crate) mod node {
     pub(super) const INPUT_DETAILS: Node = 35;
     pub(super) const OUTPUT_DETAILS: Node = 36;
     pub(super) const GEMINI: Node = 37;
+    pub(super) const CREATION: Node = 38;
 }
 
 use node::*;
@@ -73,8 +76,9 @@ const OPENAI: Members = &[
 ];
 
 /// `message_start` has the message with what the prompt took, `message_delta` what was generated so far.
-/// `input_tokens` leaves out what was read from a cache or written to it.
-/// <https://docs.anthropic.com/en/docs/build-with-claude/streaming>
+/// `input_tokens` leaves out what was read from a cache or written to it; `cache_creation` splits the latter by how long the
+/// cache keeps it. <https://docs.anthropic.com/en/docs/build-with-claude/streaming>,
+/// <https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching>
 const ANTHROPIC: Members = &[
     (ROOT, "usage", USAGE),
     (ROOT, "model", MODEL),
@@ -85,6 +89,8 @@ const ANTHROPIC: Members = &[
     (USAGE, "output_tokens", OUTPUT),
     (USAGE, "cache_read_input_tokens", READ_APART),
     (USAGE, "cache_creation_input_tokens", WRITTEN_APART),
+    (USAGE, "cache_creation", CREATION),
+    (CREATION, "ephemeral_1h_input_tokens", WRITTEN_HOUR),
 ];
 
 /// Streams without `alt=sse` are one list of answers. Thoughts and the prompts of tools are counted apart.
@@ -239,12 +245,13 @@ fn bedrock_headers() -> Vec<(Node, HeaderName)> {
 }
 
 /// What can be told by pointer or header. The names are those of prices.
-const FIELDS: [(&str, Node); 7] = [
+const FIELDS: [(&str, Node); 8] = [
     ("input", INPUT),
     ("output", OUTPUT),
     ("total", TOTAL),
     ("cached_read", CACHED_READ),
     ("cached_write", CACHED_WRITE),
+    ("cached_write_1h", WRITTEN_HOUR),
     ("reasoning", REASONING),
     ("model", MODEL),
 ];

@@ -59,6 +59,7 @@ fn reads_a_chat_completion_cut_at_every_byte() {
             output: 10,
             cached_read: 5,
             cached_write: 0,
+            cached_write_1h: 0,
             reasoning: 3,
         }),
     ));
@@ -278,6 +279,7 @@ fn every_provider_is_read_cut_at_every_byte() {
             output,
             cached_read,
             cached_write,
+            cached_write_1h: 0,
             reasoning,
         };
         let expected = Some(((!model.is_empty()).then(|| model.to_owned()), Some(usage)));
@@ -289,6 +291,24 @@ fn every_provider_is_read_cut_at_every_byte() {
         let single: Vec<&[u8]> = bytes.chunks(1).collect();
         assert_eq!(read(reader(), &single), expected, "{text}");
     }
+}
+
+#[test]
+fn what_anthropics_cache_keeps_for_an_hour_is_told_apart() {
+    let written = |creation: &str| {
+        let text = format!(
+            r#"{{"usage":{{"input_tokens":3,"output_tokens":4,"cache_creation_input_tokens":100,"cache_creation":{creation}}}}}"#
+        );
+        json(&text).map(|usage| (usage.input, usage.cached_write, usage.cached_write_1h))
+    };
+    let split = r#"{"ephemeral_5m_input_tokens":30,"ephemeral_1h_input_tokens":70}"#;
+    assert_eq!(written(split), Some((103, 100, 70)));
+    assert_eq!(written("null"), Some((103, 100, 0)));
+    assert_eq!(written("{}"), Some((103, 100, 0)));
+    // Never more than was written.
+    let more = r#"{"ephemeral_1h_input_tokens":700}"#;
+    assert_eq!(written(more), Some((103, 100, 100)));
+    assert_eq!(written(r#"{"ephemeral_1h_input_tokens":-1}"#), None);
 }
 
 #[test]
