@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 DASHBOARD = ROOT / "envoy" / "observability" / "grafana" / "dashboards" / "tollgate.json"
 COLUMN, LINE, GAP, MARGIN = 56, 34, 8, 16
-POINTS = 150
+POINTS = 110
 # Grafana's dark theme, and its classic palette.
 PAGE, PANEL, BORDER, TEXT, FAINT, GRID = "#111217", "#181b1f", "#25272c", "#ccccdc", "#8e8e99", "#2a2d33"
 PALETTE = ["#7eb26d", "#eab839", "#6ed0e0", "#ef843c", "#e24d42", "#1f78c1", "#ba43a9", "#705da0", "#508642", "#cca300",
@@ -118,8 +118,9 @@ class Picture:
 
     @staticmethod
     def points(points):
+        points = [(x, round(y, 1)) for x, y in points]
         kept = [p for i, p in enumerate(points) if not (0 < i < len(points) - 1 and points[i - 1][1] == p[1] == points[i + 1][1])]
-        return " ".join(f"{x:.1f},{y:.1f}" for x, y in kept)
+        return " ".join(f"{x:.0f},{y:.1f}".removesuffix(".0") for x, y in kept)
 
     def done(self):
         return "\n".join([*self.parts, "</svg>"]) + "\n"
@@ -209,7 +210,7 @@ class Board:
         for part in range(5):
             at = self.prometheus.begin + (self.prometheus.end - self.prometheus.begin) * part / 4
             self.picture.text(put(at, 0)[0], below + 13, time.strftime("%H:%M", time.gmtime(at)), FAINT, 10, "middle" if 0 < part < 4 else "start" if part == 0 else "end")
-        for number_of, (name, points, summed, base) in reversed(list(enumerate(tops))):
+        for number_of, (_, points, summed, base) in reversed(list(enumerate(tops[:max(1, alive)]))):
             colour = PALETTE[number_of % len(PALETTE)]
             for piece in self.pieces(summed):
                 floor = [put(at, base[at]) for at, _ in reversed(piece)]
