@@ -59,7 +59,8 @@ def number(value, unit="", decimals=None):
     def short(amount, digits=3):
         if decimals is not None:
             return f"{amount:.{decimals}f}"
-        text = f"{amount:.{max(0, digits - len(str(int(abs(amount)))))}f}"
+        whole = len(str(int(abs(amount)))) if abs(amount) >= 1 or amount == 0 else 1 - len(re.match(r"0\.(0*)", f"{abs(amount):.9f}")[1])
+        text = f"{amount:.{max(0, min(9, digits - whole))}f}"
         return text.rstrip("0").rstrip(".") if "." in text else text
     if unit == "percentunit":
         return short(value * 100) + "%"
@@ -198,6 +199,8 @@ class Board:
             tops.append((name, points, summed, base))
         limit = defaults.get("thresholds", {}).get("steps", [{}])[-1].get("value") if defaults["custom"].get("thresholdsStyle", {}).get("mode") == "dashed" else None
         high = nice_top(max(max(value for _, value in summed) for _, _, summed, _ in tops))
+        if unit == "bytes":
+            high = nice_top(high / 1048576) * 1048576
         if limit and (alive == 0 or high < limit * 1.2):
             high = nice_top(limit * 1.5)
 
@@ -225,13 +228,14 @@ class Board:
             if points:
                 across = put(points[0][0], 0)[0]
                 self.picture.line([(across, above), (across, below)], NAMED["red"], 0.8, stroke_dasharray="2 3")
+        if hidden := len(tops) - lines:
+            self.picture.text(x + w - 12, y + 19, f"and {hidden} more" + (", all 0" if alive <= lines else ""), FAINT, 10, "end")
         for row, (name, points, _, _) in enumerate(tops[:lines]):
             level = below + 30 + 15 * row
             colour = PALETTE[row % len(PALETTE)]
-            hidden = f"   (and {alive - lines} more)" if alive > lines else f"   ({len(tops) - lines} more, all 0)" if len(tops) > lines else ""
             self.picture.rect(x + 12, level - 6, 12, 3, colour)
-            self.picture.text(x + 30, level, name + (hidden if row == lines - 1 else ""), FAINT, 11, room=w - 210)
-            self.picture.text(x + w - 100, level, "last " + number(points[-1][1], unit), FAINT, 11, "end", room=150)
+            self.picture.text(x + 30, level, name, FAINT, 11, room=w - 220)
+            self.picture.text(x + w - 108, level, "last " + number(points[-1][1], unit), FAINT, 11, "end", room=150)
             self.picture.text(x + w - 12, level, "max " + number(max(value for _, value in points), unit), FAINT, 11, "end", room=110)
         return None
 
