@@ -63,6 +63,14 @@ mesh-images: needs-run $(ENVOY_BIN) ## only its images: pulled, or built from pr
 	@cargo build -p tollgate-upstream
 	@python3 scripts/mesh.py images --upstream '$(TARGET_DIR)/debug/tollgate-upstream' --envoy '$(ENVOY_BIN)'
 
+.PHONY: mesh-traffic dashboard-picture
+mesh-traffic: ## what users would send to `make mesh`, for MINUTES (5): the dashboard has something to show
+	@for file in envoy/compose/.env envoy/compose/demo.env; do [ ! -f "$$file" ] || { set -a; . "$$file"; set +a; break; }; done; \
+	  python3 scripts/mesh_traffic.py --minutes '$(or $(MINUTES),5)'
+
+dashboard-picture: ## draws docs/images/dashboard*.svg from the dashboard's queries and the Prometheus of `make mesh`
+	@python3 scripts/dashboard_picture.py
+
 mesh-test: needs-run $(ENVOY_BIN) dist/gateway.wasm ## the mesh under requests and failures; starts an engine where none runs (root)
 	@cargo build -p tollgate-upstream
 	@python3 tests/mesh/drills.py --upstream '$(TARGET_DIR)/debug/tollgate-upstream' --envoy '$(ENVOY_BIN)' $(MESH_TEST_ARGS)

@@ -223,8 +223,8 @@ class Drills:
         assert any(("status", "401") in labels for labels in expected), "refused requests are counted, too"
 
         def recorded():
-            found = {tuple(sorted((k, v) for k, v in r["metric"].items() if k != "__name__")): float(r["value"][1])
-                     for r in self.query("api_requests_total")}
+            found = {tuple(sorted((k, v) for k, v in r["metric"].items())): float(r["value"][1])
+                     for r in self.query("sum without (instance) (api_requests_total)")}
             return found == dict(expected)
         eventually(recorded, 20, f"api_requests_total is {expected}")
         for name in ("api_request_duration_seconds_bucket", "api_request_duration_seconds_count", "api_cost_usd_total", "api_consumer_requests_total"):

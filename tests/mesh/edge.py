@@ -371,6 +371,21 @@ class Edge:
         equal(stable["upstream_connection_options"]["tcp_keepalive"]["keepalive_time"], 60)
         equal(self.stage.stats(self.admin, "cluster.stable.circuit_breakers.default.remaining_rq"), {"cluster.stable.circuit_breakers.default.remaining_rq": 1024})
 
+    def circuit_breaking(self):
+        """What is too much for a cluster is refused at once, not queued: with room for two (by runtime), two of eight pass."""
+        self.runtime(circuit_breakers__stable__default__max_requests=2)
+        answers = []
+        threads = [threading.Thread(target=lambda: answers.append(self.ask("/delay/1000/x", "POST", body=b"{}"))) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.runtime(circuit_breakers__stable__default__max_requests=1024)
+        refused = [answer for answer in answers if answer.status == 503]
+        equal((len(answers) - len(refused), len(refused)), (2, 6), str(answers))
+        assert all(answer.seconds < 0.9 and answer.headers.get("x-envoy-overloaded") == "true" for answer in refused), refused
+        equal(self.ask("/report").status, 200)
+
     # ---- switches
 
     def maintenance(self):
@@ -459,7 +474,7 @@ class Edge:
                 ("JWT beside key auth", self.jwt), ("gzip after cost", self.gzip_after_cost), ("the upstream's own key", self.providers_key),
                 ("streams are not held up", self.streams), ("WebSocket with a key", self.websocket), ("bodies up to 10 MB", self.body_limit),
                 ("a webhook of 5 MB", self.large_webhook), ("three retries", self.retries), ("timeout of 5 s", self.timeouts),
-                ("circuit breaking, least request, keepalive", self.settings), ("maintenance mode", self.maintenance),
+                ("circuit breaking", self.circuit_breaking), ("circuit breaking, least request, keepalive as configured", self.settings), ("maintenance mode", self.maintenance),
                 ("fault injection", self.faults), ("tracing tags", self.tracing), ("access log", self.access_log),
                 ("metrics by endpoint, method and status", self.own_metrics), ("outlier detection", self.outliers),
                 ("no VM crashed", lambda: never_trapped(self.stage, self.admin))):

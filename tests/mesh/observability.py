@@ -101,6 +101,24 @@ def dashboard():
     return f"{len(board['panels'])} panels"
 
 
+def refusals():
+    """The panel of refusals knows every reason of docs/problems.md."""
+    rows = [[cell.strip() for cell in line.split("|")] for line in (ROOT / "docs" / "problems.md").read_text().splitlines() if line.startswith("|")]
+    reasons = {reason for cells in rows if len(cells) > 6 and "`tollgate_" in cells[3] for reason in re.findall(r"`(\w+)`", cells[4])}
+    query = next(query for title, query in panels() if title == "Refusals by reason")
+    shown = set(re.search(r'reason=~"([^"]*)"', query)[1].split("|"))
+    assert len(reasons) > 20, reasons
+    equal(reasons - shown, set(), "refusals that the panel does not show")
+    equal(shown - reasons, set(), "in the panel, but no refusal")
+    return f"{len(reasons)} reasons"
+
+
+def counted():
+    """docs/observability.md says how many alerts there are."""
+    said = re.search(r"(\d+) alerts;", (ROOT / "docs" / "observability.md").read_text())
+    equal(int(said[1]), len(alerts()), "docs/observability.md")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--promtool", default=shutil.which("promtool"))
@@ -111,6 +129,8 @@ def main():
     checks.check("promtool: unit tests", promtool, options.promtool, "test", "rules", *sorted((PROMETHEUS / "tests").glob("*.yml")))
     checks.check("every alert says what to do", actionable)
     checks.check("every metric exists", known_metrics)
+    checks.check("every refusal is on the dashboard", refusals)
+    checks.check("the documentation counts the alerts", counted)
     checks.check("the dashboard is well-formed", dashboard)
     return checks.finish()
 
