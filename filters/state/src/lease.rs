@@ -21,15 +21,21 @@
 //!
 //! A clock that steps back ends all leases of the worker that notices.
 
+mod back;
+mod share;
 mod slots;
+mod trip;
 
 use crate::cas::{Change, Contended};
-use crate::gcra::{Bucket, MAX_BUCKETS, Tat, Verdict};
+use crate::gcra::{Bucket, MAX_BUCKETS, Tat};
 use crate::table::page::Page;
 use crate::table::{Answer, Events, Place, Readings, Source, Table};
+use back::{Offered, offer, undo};
+use share::{Share, held, hit};
 use slots::{Slot, State};
 use std::cell::RefCell;
 use tollgate_core::world::Store;
+use trip::Trip;
 
 /// For how many keys a worker remembers a lease.
 pub const MOST_KEYS: usize = slots::SETS.saturating_mul(slots::WAYS);
@@ -42,9 +48,6 @@ const IDLE: u64 = 500_000_000;
 
 /// How many leases are handed back in one tick at most.
 const RETURNS: usize = 64;
-
-/// Of what is left in a bucket a lease takes at most one part in this many.
-const CAUTION: u64 = 8;
 
 /// How large leases are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,19 +72,6 @@ pub struct Returned {
     pub leases: u32,
     /// Tries lost to other workers.
     pub retries: u32,
-}
-
-/// A worker's share of one bucket.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Share {
-    /// Before it the line belongs to somebody else: tokens that are given back reach no further.
-    base: Tat,
-    /// The rest of the lease before this one, which went into the request that began this one.
-    rest: (Tat, Tat),
-    from: Tat,
-    to: Tat,
-    /// The bucket's time in the table when it was last seen.
-    shared: Tat,
 }
 
 /// The leases of one worker. See the module.
@@ -340,317 +330,6 @@ impl Leases {
         let write = trip.changed || (floored && refused.is_some());
         (trip, answer, write)
     }
-}
-
-/// A copy of a slot's shares.
-fn held(slot: Option<(&mut Slot, &mut [Share])>) -> [Share; MAX_BUCKETS] {
-    let mut held = [Share::default(); MAX_BUCKETS];
-    if let Some((_, shares)) = slot {
-        for (held, share) in held.iter_mut().zip(shares.iter()) {
-            *held = *share;
-        }
-    }
-    held
-}
-
-/// Charges a lease, if it holds enough for all buckets: then all readings.
-fn hit(
-    shares: &mut [Share],
-    buckets: &[Bucket],
-    spans: &[Tat],
-    now: u64,
-    readings: &mut Readings,
-) -> bool {
-    let at_now = Tat::at(now);
-    let each = || buckets.iter().zip(spans);
-    let enough = shares.iter().zip(each()).all(|(share, (bucket, span))| {
-        *span == Tat::default() || bucket.sum(share.from.max(at_now), *span) <= share.to
-    });
-    if !enough {
-        return false;
-    }
-    let shares = shares.iter_mut().zip(each()).zip(readings);
-    for ((share, (bucket, span)), reading) in shares {
-        if *span != Tat::default() {
-            share.from = bucket.sum(share.from.max(at_now), *span);
-        }
-        *reading = bucket.read(share.free(bucket, now), now);
-    }
-    true
-}
-
-impl Share {
-    /// What is left of it.
-    fn own(&self, bucket: &Bucket, now: u64) -> Tat {
-        bucket.difference(self.to, self.from.max(Tat::at(now)))
-    }
-
-    /// The bucket's time as it would be if this worker had taken nothing ahead.
-    fn free(&self, bucket: &Bucket, now: u64) -> Tat {
-        bucket.difference(self.shared.max(Tat::at(now)), self.own(bucket, now))
-    }
-
-    fn forget(&mut self) {
-        self.from = Tat::default();
-        self.to = Tat::default();
-        self.rest = Default::default();
-    }
-
-    /// Puts tokens back in front; what of the amount did not come out of this lease but out of the one before.
-    fn put_back(&mut self, bucket: &Bucket, amount: Tat) -> Tat {
-        let most = bucket.difference(self.from, self.base);
-        self.from = bucket.difference(self.from, amount.min(most));
-        let (start, end) = self.rest;
-        bucket
-            .difference(amount, most)
-            .min(bucket.difference(end, start))
-    }
-}
-
-/// One try to charge the table.
-struct Trip {
-    shares: [Share; MAX_BUCKETS],
-    tats: [Tat; MAX_BUCKETS],
-    readings: Readings,
-    changed: bool,
-}
-
-impl Trip {
-    /// Charges all buckets or none. A refusal: the longest wait and whose it is.
-    fn charge(
-        &mut self,
-        buckets: &[Bucket],
-        charge: Charge<'_>,
-        terms: Terms,
-        level: u8,
-        now: u64,
-    ) -> Option<(u64, usize)> {
-        let mut refused: Option<(u64, usize)> = None;
-        let mut shares = self.shares;
-        let mut tats = self.tats;
-        let mut changed = false;
-        let each = buckets.iter().zip(charge.spans);
-        let state = shares
-            .iter_mut()
-            .zip(tats.iter_mut().zip(self.tats.iter_mut()));
-        for (i, ((bucket, span), (share, (new, old)))) in each.zip(state).enumerate() {
-            if *old < share.to {
-                // The table has never heard of this lease: it was discarded, or a clock has stepped.
-                share.forget();
-            }
-            match share.extend(bucket, *span, charge.tokens, *old, terms, level, now) {
-                Ok(tat) => {
-                    changed |= tat != *old;
-                    *new = tat;
-                }
-                Err((wait, healed)) => {
-                    if refused.is_none_or(|(longest, _)| wait > longest) {
-                        refused = Some((wait, i));
-                    }
-                    if let Some(healed) = healed {
-                        *old = healed;
-                        self.changed = true;
-                    }
-                }
-            }
-        }
-        if refused.is_none() {
-            self.shares = shares;
-            self.tats = tats;
-            self.changed = changed;
-        } else {
-            for (share, tat) in self.shares.iter_mut().zip(&self.tats) {
-                if *tat < share.to {
-                    share.forget();
-                }
-                share.shared = *tat;
-            }
-        }
-        for ((reading, bucket), share) in self.readings.iter_mut().zip(buckets).zip(&self.shares) {
-            *reading = bucket.read(share.free(bucket, now), now);
-        }
-        refused
-    }
-}
-
-impl Share {
-    /// Charges one bucket whose time in the table is `tat`: first the lease, then the table. The table's new time, or
-    /// how long to wait.
-    #[allow(clippy::too_many_arguments)]
-    fn extend(
-        &mut self,
-        bucket: &Bucket,
-        span: Tat,
-        tokens: u64,
-        tat: Tat,
-        terms: Terms,
-        level: u8,
-        now: u64,
-    ) -> Result<Tat, (u64, Option<Tat>)> {
-        let own = self.own(bucket, now);
-        let at_now = Tat::at(now);
-        if tokens == 0 {
-            self.shared = tat;
-            return Ok(tat);
-        }
-        let last = own > Tat::default() && tat == self.to;
-        let charged = if own < span {
-            // The rest of the lease goes into this request, whatever lies between it and what is taken now.
-            match bucket.take(tat, now, bucket.difference(span, own)) {
-                Verdict::Taken { tat: charged } => {
-                    if !last {
-                        self.rest = (self.from.max(at_now).min(self.to), self.to);
-                        self.base = tat.max(at_now);
-                    }
-                    self.from = charged;
-                    self.to = charged;
-                    charged
-                }
-                Verdict::Refused { .. } => {
-                    // Said to somebody whom another worker may serve: as if the lease were not there.
-                    let Verdict::Refused { wait, healed } = bucket.take(tat, now, span) else {
-                        return Err((bucket.drain(), None));
-                    };
-                    return Err((wait, healed));
-                }
-            }
-        } else {
-            self.from = bucket.sum(self.from.max(at_now), span);
-            tat
-        };
-        if own < span || last {
-            let room = bucket.difference(bucket.sum(at_now, Tat::at(bucket.drain())), charged);
-            let most = bucket
-                .max_tokens()
-                .saturating_mul(terms.basis_points)
-                .checked_div(10_000)
-                .unwrap_or(0)
-                .checked_div(tokens)
-                .unwrap_or(0)
-                .checked_shr(shift(level))
-                .unwrap_or(0);
-            // Whole requests, so that nothing is left over.
-            let each = span.ceil().max(1);
-            let have = self.own(bucket, now).ns.checked_div(each).unwrap_or(0);
-            let fits = room.ns.checked_div(each.saturating_mul(CAUTION));
-            let n = most.saturating_sub(have).min(fits.unwrap_or(0));
-            self.to = bucket.sum(self.to, bucket.span(n.saturating_mul(tokens)));
-            self.shared = self.to;
-        } else {
-            self.shared = tat;
-        }
-        Ok(self.shared)
-    }
-}
-
-/// How much smaller than the largest a lease of that level is.
-fn shift(level: u8) -> u32 {
-    match level {
-        0 => 63,
-        1 => 6,
-        2 => 3,
-        _ => 0,
-    }
-}
-
-/// A request was given back that had used up one lease and begun another: that one goes back to the table, if it is
-/// still the last stretch, and what is missing of the one before is the lease again.
-fn undo<S: Store + ?Sized>(
-    table: &Table,
-    store: &S,
-    slot: &Slot,
-    shares: &mut [Share],
-    buckets: &[Bucket],
-    missing: &[Tat; MAX_BUCKETS],
-    now: u64,
-) -> bool {
-    let place = slot.place();
-    let kept: &[Share] = shares;
-    let wanted = |missing: &Tat| *missing > Tat::default();
-    let updated = table.change(store, place.page, now, |page| {
-        let Some(mut tats) = page.find(place.tag, buckets.len(), slot.parts) else {
-            return Change::Keep(false);
-        };
-        for ((tat, share), _) in tats
-            .iter_mut()
-            .zip(kept)
-            .zip(missing)
-            .filter(|(_, m)| wanted(m))
-        {
-            if *tat != share.to {
-                return Change::Keep(false);
-            }
-            *tat = share.base;
-        }
-        let tats = tats.get(..buckets.len()).unwrap_or_default();
-        page.put(place.tag, tats, slot.parts, now);
-        Change::Write(true)
-    });
-    if !updated.is_ok_and(|u| u.value) {
-        return false;
-    }
-    for ((share, bucket), missing) in shares.iter_mut().zip(buckets).zip(missing) {
-        if wanted(missing) {
-            let (_, end) = share.rest;
-            let from = bucket.difference(end, *missing);
-            *share = Share {
-                base: from,
-                rest: Default::default(),
-                from,
-                to: end,
-                shared: share.base,
-            };
-        }
-    }
-    true
-}
-
-struct Offered {
-    taken: bool,
-    retries: u32,
-}
-
-/// Moves the buckets' times back to where the lease begins, if it is the last stretch.
-fn offer<S: Store + ?Sized>(
-    table: &Table,
-    store: &S,
-    slot: &Slot,
-    shares: &mut [Share],
-    now: u64,
-) -> Result<Offered, Contended> {
-    let place = slot.place();
-    let kept: &[Share] = shares;
-    let updated = table.change(store, place.page, now, |page| {
-        let Some(mut tats) = page.find(place.tag, kept.len(), slot.parts) else {
-            return Change::Keep(None);
-        };
-        let mut taken = [false; MAX_BUCKETS];
-        for ((tat, share), taken) in tats.iter_mut().zip(kept).zip(&mut taken) {
-            let from = share.from.max(Tat::at(now));
-            if *tat == share.to && from < share.to {
-                *tat = from;
-                *taken = true;
-            }
-        }
-        if !taken.contains(&true) {
-            return Change::Keep(None);
-        }
-        let tats = tats.get(..kept.len()).unwrap_or_default();
-        page.put(place.tag, tats, slot.parts, now);
-        Change::Write(Some(taken))
-    })?;
-    if let Some(taken) = updated.value {
-        for (share, taken) in shares.iter_mut().zip(taken) {
-            if taken {
-                share.shared = share.from.max(Tat::at(now));
-                share.forget();
-            }
-        }
-    }
-    Ok(Offered {
-        taken: updated.value.is_some(),
-        retries: updated.retries,
-    })
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::gcra::Verdict;
 use crate::seed::Seed;
 use crate::table::Key;
 use proptest::prelude::*;

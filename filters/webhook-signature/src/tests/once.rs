@@ -125,7 +125,7 @@ fn copies(scheme: &str, secret: &[u8], start: UnixNanos) -> ([u16; 3], u64) {
     let first = status(&open);
     let asks = service.asks;
     one.finish(&mut service, open, 200);
-    let later = UnixNanos(start.0 + 299_000_000_000);
+    let later = UnixNanos(start.0.saturating_add(299_000_000_000));
     let mut at_other = |signed_at| {
         other.world.set_now(later);
         let mut open = other.begin_with(signature(signed_at), b"body");
