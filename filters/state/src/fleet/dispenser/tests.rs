@@ -292,6 +292,28 @@ fn three_failures_open_the_breaker_and_one_probe_closes_it() {
 }
 
 #[test]
+fn a_worker_without_requests_does_not_report_an_outage_for_ever() {
+    let mut fleet = Fleet::new("");
+    for _ in 0..3 {
+        let _ = fleet.ticket(10);
+        fleet.fail_all(Ended::Grpc(14));
+    }
+    let stat = stat_name("tollgate_fleet_breaker_open", &[("policy", "rate_limit")]);
+    let shown = |fleet: &Fleet| fleet.world.metric(&fleet.metrics, &stat);
+    assert_eq!(shown(&fleet), 1);
+    // Open for at most 313 ms, then half a minute.
+    fleet.world.advance(Duration::from_millis(30_180));
+    fleet.dispenser.service.tick(&fleet.world);
+    assert_eq!(shown(&fleet), 1);
+    fleet.world.advance(Duration::from_millis(140));
+    fleet.dispenser.service.tick(&fleet.world);
+    assert_eq!(shown(&fleet), 0);
+    let ticket = fleet.ticket(10);
+    assert_eq!(fleet.serve(), 1);
+    assert!(passed(fleet.poll(ticket)));
+}
+
+#[test]
 fn nobody_waits_longer_than_the_deadline_and_the_late_answer_is_kept() {
     let mut fleet = Fleet::new(r#", "timeout": "50ms""#);
     let ticket = fleet.ticket(1_000);
