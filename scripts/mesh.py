@@ -72,9 +72,13 @@ def ratelimit_program():
     if not program.exists() and (go := shutil.which("go")):
         say(f"building the rate limit service ({RATELIMIT}; once, a few minutes)")
         # As its own image does it: linked statically.
-        done = run([go, "install", RATELIMIT], BUILD_SECONDS, env={**os.environ, "GOBIN": str(program.parent), "GOFLAGS": "-buildvcs=false", "CGO_ENABLED": "0"})
-        if done.returncode != 0:
-            say(f"go install: {done.stderr.strip()[-500:]}")
+        settings = {**os.environ, "GOBIN": str(program.parent), "GOFLAGS": "-buildvcs=false", "CGO_ENABLED": "0"}
+        try:
+            done = run([go, "install", RATELIMIT], BUILD_SECONDS, env=settings)
+            if done.returncode != 0:
+                say(f"go install: {done.stderr.strip()[-500:]}")
+        except subprocess.TimeoutExpired:
+            say(f"go install: not done after {BUILD_SECONDS} s")
     return str(program) if program.exists() else None
 
 

@@ -361,6 +361,9 @@ impl Policy for Cost {
         if let Some(ledger) = &self.ledger {
             ledger.tick(&self.meters, world);
         }
+        if let Some(shared) = &self.shared {
+            shared.tick(world);
+        }
     }
 
     fn on_background_reply(&self, world: &dyn World, id: CallId, reply: &dyn CallReply) {

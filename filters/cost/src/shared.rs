@@ -93,6 +93,11 @@ impl Shared {
         })
     }
 
+    /// Looks after what the service's gauges say.
+    pub fn tick(&self, world: &dyn World) {
+        self.dispenser.service.tick(world);
+    }
+
     fn due(
         &self,
         key: &str,

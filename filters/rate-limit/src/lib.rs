@@ -98,8 +98,14 @@ impl RateLimit {
         let now = world.now().0;
         let returned = self.leases.tick(&self.table, world, now);
         self.events.returned(world, returned);
+        if let Some(fleet) = &self.fleet {
+            fleet.dispenser.tick(world);
+        }
         if let Some(found) = occupancy::step(&self.table, world, now) {
             self.events.occupancy(world, found, self.table.capacity());
+        }
+        if let Some(fleet) = &self.fleet {
+            fleet.service().tick(world);
         }
     }
 
@@ -107,6 +113,9 @@ impl RateLimit {
     fn stop(&self, world: &dyn World) {
         let returned = self.leases.stop(&self.table, world, world.now().0);
         self.events.returned(world, returned);
+        if let Some(fleet) = &self.fleet {
+            fleet.dispenser.stop(world);
+        }
     }
 
     /// A lease may have come for a limit before `end`.

@@ -66,6 +66,7 @@ use tollgate_core::headers::HeaderName;
 use tollgate_core::world::CallAnswer;
 use tollgate_core::{Exchange, Flow, Policy, ResponseFlow, ResponseRead, World};
 use tollgate_state::fleet::once::Visit;
+use tollgate_state::fleet::service::Service;
 use tollgate_state::replay::{Claim, Ticket};
 
 /// What the verdict header says about a request that passed without being verified.
@@ -82,6 +83,8 @@ pub struct WebhookSignature {
     rules: Vec<Rc<Rule>>,
     /// Only bodies are held: the proxy cannot hold headers.
     streaming: bool,
+    /// The service that remembers deliveries for the whole fleet.
+    fleet: Option<Rc<Service>>,
 }
 
 /// What is remembered of one exchange.
@@ -128,6 +131,7 @@ pub fn compile(section: Section<'_>, cx: &mut Compile<'_>) -> Option<WebhookSign
         verdict_header: verdict_header?,
         rules: (rules.len() == count).then_some(rules)?,
         streaming: streaming?,
+        fleet,
     })
 }
 
@@ -381,6 +385,12 @@ impl Policy for WebhookSignature {
     }
 
     /// No answer came: the client went away, or the upstream broke off.
+    fn on_tick(&self, world: &dyn World) {
+        if let Some(fleet) = &self.fleet {
+            fleet.tick(world);
+        }
+    }
+
     fn on_log(&self, stream: &mut WebhookStream, _: &mut Exchange, world: &dyn World) {
         end_claim(stream, false, world);
     }

@@ -8,6 +8,8 @@ pub const FAILURES: u32 = 3;
 pub const FIRST: u64 = SECOND / 4;
 /// How long at most.
 pub const LONGEST: u64 = 10_000_000_000;
+/// How long after it could have been tried an open breaker says nothing about the service any more.
+pub const FORGOTTEN: u64 = 30 * SECOND;
 
 /// Opens after three failures in a row; then one question at a time finds out whether the service is back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +43,13 @@ impl Breaker {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.open.is_some()
+    }
+
+    /// Closes it when nobody has wanted to ask for so long that it says nothing any more: a worker without requests would
+    /// report an outage for ever. `true`: it was open.
+    pub fn forget(&mut self, now: u64) -> bool {
+        let idle = |open: Open| !open.probing && now >= open.until.saturating_add(FORGOTTEN);
+        self.open.is_some_and(idle) && self.succeeded()
     }
 
     /// The service answered. `true`: it was away before.
@@ -95,6 +104,23 @@ mod tests {
         assert!(breaker.succeeded());
         assert!(!breaker.is_open() && breaker.admits(3 * FIRST));
         assert!(!breaker.succeeded());
+    }
+
+    #[test]
+    fn an_outage_that_nobody_asks_about_is_forgotten() {
+        let mut breaker = Breaker::default();
+        for _ in 0..3 {
+            breaker.failed(0, 25);
+        }
+        assert!(!breaker.forget(FIRST + FORGOTTEN - 1) && breaker.is_open());
+        // Somebody is asking right now.
+        assert!(breaker.admits(FIRST + FORGOTTEN));
+        assert!(!breaker.forget(FIRST + FORGOTTEN));
+        breaker.failed(FIRST + FORGOTTEN, 25);
+        let until = FIRST + FORGOTTEN + 2 * FIRST;
+        assert!(!breaker.forget(until + FORGOTTEN - 1));
+        assert!(breaker.forget(until + FORGOTTEN) && !breaker.is_open());
+        assert!(!breaker.forget(until + FORGOTTEN));
     }
 
     #[test]

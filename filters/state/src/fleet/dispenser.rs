@@ -1,9 +1,10 @@
 //! Leases at work: requests take hits, wait for them, or are refused; questions are asked in the background.
 //!
 //! A lease is shared by the workers (see [`super::table`]); who waits for an answer, and the questions under way, are a
-//! worker's own. At most one question is under way for each key that somebody waits for, and one prefetch a proxy and key.
+//! worker's own, as are a few hits in hand. At most one question is under way for each key that somebody waits for, and one prefetch a proxy and key.
 
 mod desk;
+mod hand;
 pub mod money;
 mod question;
 mod request;
@@ -18,6 +19,7 @@ use super::unit::Period;
 use crate::gcra::{Bucket, Reading, Tat};
 use crate::seed::Seed;
 use desk::Desk;
+use hand::Hands;
 use question::Asked;
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
@@ -139,6 +141,7 @@ pub struct Dispenser {
     table: Table,
     asks: RefCell<BTreeMap<CallId, Asked>>,
     desks: RefCell<BTreeMap<Place, Desk>>,
+    hands: Hands,
     tickets: std::cell::Cell<u64>,
 }
 
@@ -151,6 +154,7 @@ impl Dispenser {
             service,
             asks: RefCell::default(),
             desks: RefCell::default(),
+            hands: Hands::default(),
             tickets: std::cell::Cell::default(),
         }
     }

@@ -252,6 +252,13 @@ impl Service {
         failure
     }
 
+    /// Takes back what the gauge says of an outage about which nobody has asked for long.
+    pub fn tick(&self, world: &dyn World) {
+        if self.breaker.borrow_mut().forget(world.now().0) {
+            world.gauge(self.counters.breaker_open, 0);
+        }
+    }
+
     /// Tells the breaker of an answer that could be used.
     pub fn succeeded(&self, world: &dyn World) {
         if self.breaker.borrow_mut().succeeded() {

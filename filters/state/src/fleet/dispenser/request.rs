@@ -17,11 +17,20 @@ impl Dispenser {
         quota: &Quota,
     ) -> Outcome {
         let now = world.now().0;
+        if let Some(admitted) = self.hands.take(place, quota, now) {
+            world.count(self.service.counters.leased, 1);
+            return admitted;
+        }
         let clock = *self.service.clock.borrow();
         let terms = quota.terms(&clock, now);
         let may_prefetch = self.may_prefetch();
         let patience = self.service.patience(false);
+        let dropped = self.hands.drop(place);
+        let wants_more = self.hands.wants(quota);
         let done = self.change(world, place, cas::TRIES, |lease| {
+            if let Some(hand) = &dropped {
+                hand.put_back(lease, &terms, now);
+            }
             let take = lease.take(&terms, now, &clock);
             let ask = match take {
                 Take::Admitted { prefetch: true, .. } if may_prefetch => {
@@ -29,9 +38,14 @@ impl Dispenser {
                 }
                 _ => None,
             };
-            (take, ask, shown(lease, &terms, now, &clock))
+            let ahead = match take {
+                Take::Admitted { .. } if wants_more => lease.take_ahead(&terms, now),
+                _ => 0,
+            };
+            let shown = shown(lease, &terms, now, &clock);
+            (take, ask, ahead, lease.good_until(), shown)
         });
-        let Some((take, ask, shown)) = done else {
+        let Some((take, ask, ahead, until, mut shown)) = done else {
             return self.fail(world, Failure::Contended);
         };
         if let Some(ask) = ask {
@@ -42,6 +56,14 @@ impl Dispenser {
         match take {
             Take::Admitted { end, .. } => {
                 world.count(counters.leased, 1);
+                if ahead > 0 {
+                    let window = (end, until);
+                    self.hands.hold(place, ahead, window, now, quota, shown);
+                    shown.remaining = shown.remaining.saturating_add(ahead);
+                    if let Some(own) = &mut shown.own {
+                        own.remaining = own.remaining.saturating_add(ahead);
+                    }
+                }
                 Outcome::Admitted { end, shown }
             }
             Take::Bucket { wait } => Outcome::Refused {

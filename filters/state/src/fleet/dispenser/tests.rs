@@ -13,7 +13,7 @@ use tollgate_core::{Duration, UnixNanos};
 const START: u64 = 1_795_237_200 * SECOND;
 
 struct Fleet {
-    world: TestWorld,
+    world: Rc<TestWorld>,
     metrics: Metrics,
     dispenser: Dispenser,
     subject: Subject,
@@ -58,7 +58,7 @@ impl Fleet {
         assert!(report.is_ok(), "{:?}", report.errors());
         let subject = Subject::new(&service, "limit", &Rc::from("api"), vec![60]);
         Self {
-            world: TestWorld::at(UnixNanos(START)),
+            world: Rc::new(TestWorld::at(UnixNanos(START))),
             metrics,
             dispenser: Dispenser::new(service),
             subject,
@@ -82,7 +82,7 @@ impl Fleet {
         let place = self.place();
         let quota = Self::quota(limit);
         self.dispenser
-            .take(&self.world, &self.subject, place, b"acme", &quota)
+            .take(&*self.world, &self.subject, place, b"acme", &quota)
     }
 
     fn place(&self) -> Place {
@@ -120,7 +120,7 @@ impl Fleet {
     }
 
     fn reply(&self, id: CallId, reply: TestReply) {
-        assert!(self.dispenser.on_reply(&self.world, id, &reply));
+        assert!(self.dispenser.on_reply(&*self.world, id, &reply));
     }
 
     fn fail_all(&self, outcome: Ended) -> usize {
@@ -145,7 +145,7 @@ impl Fleet {
     }
 
     fn poll(&self, ticket: Ticket) -> Outcome {
-        self.dispenser.poll(&self.world, ticket)
+        self.dispenser.poll(&*self.world, ticket)
     }
 }
 
@@ -292,6 +292,28 @@ fn three_failures_open_the_breaker_and_one_probe_closes_it() {
 }
 
 #[test]
+fn a_worker_without_requests_does_not_report_an_outage_for_ever() {
+    let mut fleet = Fleet::new("");
+    for _ in 0..3 {
+        let _ = fleet.ticket(10);
+        fleet.fail_all(Ended::Grpc(14));
+    }
+    let stat = stat_name("tollgate_fleet_breaker_open", &[("policy", "rate_limit")]);
+    let shown = |fleet: &Fleet| fleet.world.metric(&fleet.metrics, &stat);
+    assert_eq!(shown(&fleet), 1);
+    // Open for at most 313 ms, then half a minute.
+    fleet.world.advance(Duration::from_millis(30_180));
+    fleet.dispenser.service.tick(&fleet.world);
+    assert_eq!(shown(&fleet), 1);
+    fleet.world.advance(Duration::from_millis(140));
+    fleet.dispenser.service.tick(&fleet.world);
+    assert_eq!(shown(&fleet), 0);
+    let ticket = fleet.ticket(10);
+    assert_eq!(fleet.serve(), 1);
+    assert!(passed(fleet.poll(ticket)));
+}
+
+#[test]
 fn nobody_waits_longer_than_the_deadline_and_the_late_answer_is_kept() {
     let mut fleet = Fleet::new(r#", "timeout": "50ms""#);
     let ticket = fleet.ticket(1_000);
@@ -320,7 +342,7 @@ fn who_leaves_while_waiting_gives_back_what_was_charged() {
     let quota = Fleet::quota(2);
     for _ in 0..10 {
         let ticket = fleet.ticket(2);
-        fleet.dispenser.leave(&fleet.world, ticket, &quota);
+        fleet.dispenser.leave(&*fleet.world, ticket, &quota);
     }
     assert_eq!(fleet.dispenser.held(), 0);
     // All ten waited for the same answer, which nobody needs now: it is the next one's.
@@ -328,14 +350,14 @@ fn who_leaves_while_waiting_gives_back_what_was_charged() {
     assert!(passed(fleet.take(2)));
     let ticket = fleet.ticket(2);
     fleet.serve();
-    fleet.dispenser.leave(&fleet.world, ticket, &quota);
+    fleet.dispenser.leave(&*fleet.world, ticket, &quota);
     assert!(passed(fleet.take(2)));
 }
 
 #[test]
 fn who_waits_is_not_refused_while_a_lease_with_room_is_on_its_way() {
     let fleet = Fleet::new("");
-    let (world, dispenser, place) = (&fleet.world, &fleet.dispenser, fleet.place());
+    let (world, dispenser, place) = (&*fleet.world, &fleet.dispenser, fleet.place());
     let now = world.now().0;
     let terms = Fleet::quota(4).terms(&Clock::default(), now);
     let prefetch = |lease: &mut Lease| lease.ask(&terms, 0, now, &Clock::default(), SECOND);
@@ -358,7 +380,7 @@ fn who_waits_is_not_refused_while_a_lease_with_room_is_on_its_way() {
 fn replies_of_others_are_left_alone() {
     let fleet = Fleet::new("");
     let reply = TestReply::new(Ended::Grpc(0), b"");
-    assert!(!fleet.dispenser.on_reply(&fleet.world, CallId(77), &reply));
+    assert!(!fleet.dispenser.on_reply(&*fleet.world, CallId(77), &reply));
 }
 
 #[test]
@@ -380,7 +402,7 @@ fn units_are_asked_for_by_their_word() {
     };
     let taken = fleet
         .dispenser
-        .take(&fleet.world, &fleet.subject, place, b"acme", &quota);
+        .take(&*fleet.world, &fleet.subject, place, b"acme", &quota);
     assert!(matches!(taken, Outcome::Waiting(_)));
     let calls = fleet.world.take_background();
     let Call::Grpc { message, .. } = &calls[0].1 else {
@@ -426,7 +448,7 @@ mod payments {
     fn spend(fleet: &Fleet, amount: u64) -> Payment {
         let place = fleet.place();
         fleet.dispenser.spend(
-            &fleet.world,
+            &*fleet.world,
             &fleet.subject,
             place,
             b"acme",
@@ -459,7 +481,7 @@ mod payments {
             for _ in 0..3 {
                 self.serve_day();
                 if let Payment::Waiting(slip) = payment {
-                    payment = self.dispenser.poll_payment(&self.world, &quota(), slip);
+                    payment = self.dispenser.poll_payment(&*self.world, &quota(), slip);
                 }
             }
             payment
@@ -491,7 +513,7 @@ mod payments {
         assert!(
             fleet
                 .dispenser
-                .settle(&fleet.world, place, end, PICO / 2, PICO / 10)
+                .settle(&*fleet.world, place, end, PICO / 2, PICO / 10)
         );
         // Four tenths are there without a question.
         let Payment::Paid { .. } = spend(&fleet, PICO * 4 / 10) else {
@@ -509,12 +531,12 @@ mod payments {
         let place = fleet.place();
         fleet
             .dispenser
-            .settle(&fleet.world, place, end, PICO / 10, 0);
+            .settle(&*fleet.world, place, end, PICO / 10, 0);
         let Payment::Waiting(slip) = spend(&fleet, PICO / 2) else {
             panic!()
         };
         fleet.fail_all(Ended::Grpc(14));
-        let failed = fleet.dispenser.poll_payment(&fleet.world, &quota(), slip);
+        let failed = fleet.dispenser.poll_payment(&*fleet.world, &quota(), slip);
         assert_eq!(failed, Payment::Failed(Failure::Unavailable));
         assert!(matches!(spend(&fleet, PICO / 10), Payment::Paid { .. }));
     }
@@ -528,11 +550,11 @@ mod payments {
         let place = fleet.place();
         fleet
             .dispenser
-            .settle(&fleet.world, place, end, PICO / 10, 0);
+            .settle(&*fleet.world, place, end, PICO / 10, 0);
         let Payment::Waiting(slip) = spend(&fleet, PICO / 2) else {
             panic!()
         };
-        fleet.dispenser.leave_payment(&fleet.world, &quota(), slip);
+        fleet.dispenser.leave_payment(&*fleet.world, &quota(), slip);
         fleet.serve_day();
         assert!(matches!(spend(&fleet, PICO / 2), Payment::Paid { .. }));
         assert!(matches!(fleet.pay(PICO / 2), Payment::Paid { .. }));
@@ -544,11 +566,103 @@ mod payments {
         let mut fleet = Fleet::new("");
         fleet
             .dispenser
-            .owe(&fleet.world, fleet.place(), &quota(), PICO / 2);
+            .owe(&*fleet.world, fleet.place(), &quota(), PICO / 2);
         assert!(matches!(
             fleet.pay(PICO * 6 / 10),
             Payment::Refused { .. } | Payment::Waiting(_)
         ));
         assert!(matches!(fleet.pay(PICO / 4), Payment::Paid { .. }));
     }
+}
+
+/// A second worker of the same proxy.
+fn worker_of(fleet: &Fleet) -> Fleet {
+    let other = Fleet::new("");
+    Fleet {
+        world: Rc::clone(&fleet.world),
+        ..other
+    }
+}
+
+#[test]
+fn most_requests_of_a_busy_key_are_served_out_of_the_hand() {
+    let mut fleet = Fleet::new("");
+    let mut passed_all = 0;
+    let mut trips = 0;
+    for i in 0..20_000_u64 {
+        fleet.world.advance(Duration(100_000));
+        // Whoever stores something loses a race first.
+        fleet.world.conflicts.set(1);
+        let outcome = fleet.take(1_000_000);
+        if i >= 10_000 && fleet.world.conflicts.replace(0) == 0 {
+            trips += 1;
+        }
+        fleet.serve();
+        passed_all += u64::from(match outcome {
+            Outcome::Waiting(ticket) => passed(fleet.poll(ticket)),
+            outcome => passed(outcome),
+        });
+    }
+    assert!(passed_all > 19_950, "{passed_all}");
+    assert!(trips < 1_000, "{trips} of 10,000");
+}
+
+#[test]
+fn hits_in_hand_come_back_and_none_is_spent_twice() {
+    let mut fleet = Fleet::new("");
+    let mut other = worker_of(&fleet);
+    let limit = 6_000;
+    let mut admitted = 0;
+    let ask = |fleet: &mut Fleet, counters: &mut Fleet| {
+        let outcome = fleet.take(limit);
+        // Both ask the same service.
+        std::mem::swap(&mut fleet.counters, &mut counters.counters);
+        for _ in 0..3 {
+            fleet.serve();
+        }
+        std::mem::swap(&mut fleet.counters, &mut counters.counters);
+        match outcome {
+            Outcome::Waiting(ticket) => passed(fleet.poll(ticket)),
+            outcome => passed(outcome),
+        }
+    };
+    let mut service = Fleet::new("");
+    // Half of the limit quickly by both workers, then one goes away with hits in its hand.
+    for i in 0..3_000 {
+        fleet.world.advance(Duration(100_000));
+        let worker = if i % 2 == 0 { &mut fleet } else { &mut other };
+        admitted += u64::from(ask(worker, &mut service));
+    }
+    assert_eq!(admitted, 3_000);
+    fleet.world.advance(Duration::from_millis(250));
+    other.dispenser.tick(&*other.world);
+    for _ in 0..9_000 {
+        fleet.world.advance(Duration(100_000));
+        admitted += u64::from(ask(&mut fleet, &mut service));
+    }
+    assert_eq!(admitted, limit);
+}
+
+#[test]
+fn hits_in_hand_are_none_of_the_next_window_and_count_in_the_headers() {
+    let mut fleet = Fleet::new("");
+    let mut last = None;
+    for i in 0..5_000_u64 {
+        fleet.world.advance(Duration(200_000));
+        let outcome = fleet.take(900_000);
+        fleet.serve();
+        if let Outcome::Admitted { shown, .. } = outcome {
+            let own = shown.own.unwrap().remaining;
+            // Each takes one, whether it comes out of the hand or not; the bucket gains three in 200 us.
+            if let Some(before) = last.replace(own).filter(|_| i > 3_000) {
+                assert!(
+                    own + 64 >= before && own <= before + 64,
+                    "{before} then {own}"
+                );
+            }
+        }
+    }
+    // The window is over: whatever is in hand, the next request asks.
+    fleet.world.set_now(UnixNanos(START + 60 * SECOND + 1_000));
+    assert!(matches!(fleet.take(900_000), Outcome::Waiting(_)));
 }

@@ -100,6 +100,11 @@ impl Lease {
         part.checked_div(self.all_hits).unwrap_or(0).min(SHARE)
     }
 
+    /// What arrives here in two milliseconds, at most 64.
+    pub(super) fn ahead(&self, now: u64) -> u64 {
+        hits(self.rates.per_second(now, 1), 2 * MS).min(64)
+    }
+
     /// What is left of the limit, times this proxy's share.
     fn own_part(&self, terms: &Terms, now: u64, clock: &Clock) -> u64 {
         let share = match self.share() {

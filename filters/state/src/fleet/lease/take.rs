@@ -40,6 +40,30 @@ impl Lease {
         Take::Unknown
     }
 
+    /// Takes two milliseconds' worth of hits for those that come next, if lease and own bucket hold them; none for a
+    /// rare caller. To be called for a request that was just admitted.
+    pub fn take_ahead(&mut self, terms: &Terms, now: u64) -> u64 {
+        let hits = self.ahead(now).min(self.tokens / 8);
+        if hits < 2 {
+            return 0;
+        }
+        if let Some((bucket, _)) = terms.bucket {
+            let Verdict::Taken { tat } = bucket.take(self.tat, now, bucket.span(hits)) else {
+                return 0;
+            };
+            self.tat = tat;
+        }
+        self.tokens = self.tokens.saturating_sub(hits);
+        self.rates.add(now, hits);
+        hits
+    }
+
+    /// Until when hits of this lease may be spent.
+    #[must_use]
+    pub fn good_until(&self) -> u64 {
+        self.tokens_end
+    }
+
     /// Gives hits back that were taken `elapsed` nanoseconds ago, because something else refused the request: to the
     /// lease, if it is still of that window, and to the own bucket.
     pub fn give_back(&mut self, terms: &Terms, end: u64, elapsed: u64, now: u64) {
