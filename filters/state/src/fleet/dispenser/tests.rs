@@ -303,10 +303,10 @@ fn a_worker_without_requests_does_not_report_an_outage_for_ever() {
     assert_eq!(shown(&fleet), 1);
     // Open for at most 313 ms, then half a minute.
     fleet.world.advance(Duration::from_millis(30_180));
-    fleet.dispenser.service.tick(&fleet.world);
+    fleet.dispenser.service.tick(&*fleet.world);
     assert_eq!(shown(&fleet), 1);
     fleet.world.advance(Duration::from_millis(140));
-    fleet.dispenser.service.tick(&fleet.world);
+    fleet.dispenser.service.tick(&*fleet.world);
     assert_eq!(shown(&fleet), 0);
     let ticket = fleet.ticket(10);
     assert_eq!(fleet.serve(), 1);
