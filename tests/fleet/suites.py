@@ -5,6 +5,7 @@ import concurrent.futures
 import hashlib
 import hmac
 import http.client
+import os
 import pathlib
 import re
 import shutil
@@ -95,9 +96,17 @@ def exact_windows(options):
         show(envoys)
 
 
+def give_way(process):
+    """As if it ran on another machine: it takes what the proxies and their clients leave of this one's processors."""
+    for thread in pathlib.Path(f"/proc/{process.process.pid}/task").iterdir():
+        os.setpriority(os.PRIO_PROCESS, int(thread.name), 19)
+
+
 def latency(options):
     """p99 of a global limit that is not reached, beside a local one in the same run."""
     with World(options) as world:
+        give_way(world.redis)
+        give_way(world.service)
         listeners = {"global": config(limit(900_000_000, f"{WINDOW}s")), "local": config(limit(900_000_000, f"{WINDOW}s", scope="local"))}
         envoys = world.envoys(listeners)
         p99 = collections.defaultdict(list)
