@@ -5,7 +5,6 @@ import concurrent.futures
 import hashlib
 import hmac
 import http.client
-import os
 import pathlib
 import re
 import shutil
@@ -96,17 +95,9 @@ def exact_windows(options):
         show(envoys)
 
 
-def give_way(process):
-    """As if it ran on another machine: it takes what the proxies and their clients leave of this one's processors."""
-    for thread in pathlib.Path(f"/proc/{process.process.pid}/task").iterdir():
-        os.setpriority(os.PRIO_PROCESS, int(thread.name), 19)
-
-
 def latency(options):
     """p99 of a global limit that is not reached, beside a local one in the same run."""
     with World(options) as world:
-        give_way(world.redis)
-        give_way(world.service)
         listeners = {"global": config(limit(900_000_000, f"{WINDOW}s")), "local": config(limit(900_000_000, f"{WINDOW}s", scope="local"))}
         envoys = world.envoys(listeners)
         p99 = collections.defaultdict(list)
@@ -114,9 +105,11 @@ def latency(options):
         for name in listeners:
             drive(envoys, name, 2, connections=2)
         for i in range(options.rounds):
-            # One beside the other, and each first as often: the machine's own moods concern both.
+            # One proxy at a time, so that it has a processor to itself and the service and Redis find another one, as if
+            # each were on its own machine. One limit beside the other, and each first as often: the machine's own moods
+            # concern both.
             for name in ("local", "global") if i % 2 else ("global", "local"):
-                done = drive(envoys, name, 2, connections=2)
+                done = drive([envoys[i % len(envoys)]], name, 2, connections=2)
                 p99[name].append(statistics.mean(d["p99"] for d in done))
                 rates[name].append(sum(d["requests"] for d in done) / 2)
         ratios = sorted(g / l for g, l in zip(p99["global"], p99["local"]))
