@@ -5,6 +5,7 @@ import concurrent.futures
 import hashlib
 import hmac
 import http.client
+import os
 import pathlib
 import re
 import shutil
@@ -100,25 +101,38 @@ def latency(options):
     with World(options) as world:
         listeners = {"global": config(limit(900_000_000, f"{WINDOW}s")), "local": config(limit(900_000_000, f"{WINDOW}s", scope="local"))}
         envoys = world.envoys(listeners)
-        p99 = collections.defaultdict(list)
-        rates = collections.defaultdict(list)
         for name in listeners:
             drive(envoys, name, 2, connections=2)
-        for i in range(options.rounds):
-            # One proxy at a time, so that it has a processor to itself and the service and Redis find another one, as if
-            # each were on its own machine. One limit beside the other, and each first as often: the machine's own moods
-            # concern both.
-            for name in ("local", "global") if i % 2 else ("global", "local"):
-                done = drive([envoys[i % len(envoys)]], name, 2, connections=2)
-                p99[name].append(statistics.mean(d["p99"] for d in done))
-                rates[name].append(sum(d["requests"] for d in done) / 2)
-        ratios = sorted(g / l for g, l in zip(p99["global"], p99["local"]))
-        median = {name: statistics.median(all) for name, all in p99.items()}
-        ratio = statistics.median(ratios)
-        calls = sum(e.grpc_calls() for e in envoys)
-        rate = {name: round(statistics.median(all)) for name, all in rates.items()}
-        text = f"ratio {ratio:.3f} (median of {len(ratios)} pairs, {ratios[0]:.2f} to {ratios[-1]:.2f}); median {median['global']:.3f} ms, local {median['local']:.3f} ms; requests/s {rate['global']}, local {rate['local']}; {calls} calls"
-        check("p99 at most 1.1 x that of a local limit", ratio <= 1.1, text)
+        # One proxy has a processor to itself, and the service and Redis find another one, as on machines of their own.
+        ratio, text = beside(options.rounds, lambda i: [envoys[i % len(envoys)]])
+        check("p99 at most 1.1 x that of a local limit, one proxy loaded at a time", ratio <= 1.1, text)
+        # All at once is the harder question, and where there are fewer processors than programs the answer is about these.
+        ratio, text = beside(options.rounds, lambda _: envoys)
+        if (os.cpu_count() or 1) >= 8:
+            check("p99 at most 1.1 x that of a local limit, all proxies loaded at once", ratio <= 1.1, text)
+        else:
+            print(f"seen, not judged on {os.cpu_count()} processors: all proxies loaded at once: {text}", flush=True)
+        print(f"{sum(e.grpc_calls() for e in envoys)} calls", flush=True)
+
+
+def beside(rounds, loaded):
+    """(median of the ratios of p99, a line about it); `loaded` says which proxies a round loads."""
+    p99 = collections.defaultdict(list)
+    rates = collections.defaultdict(list)
+    for i in range(rounds):
+        # One beside the other, and each first as often: the machine's own moods concern both.
+        for name in ("local", "global") if i % 2 else ("global", "local"):
+            done = drive(loaded(i), name, 2, connections=2)
+            p99[name].append(statistics.mean(d["p99"] for d in done))
+            rates[name].append(sum(d["requests"] for d in done) / 2)
+    ratios = sorted(g / l for g, l in zip(p99["global"], p99["local"]))
+    median = {name: statistics.median(all) for name, all in p99.items()}
+    ratio = statistics.median(ratios)
+    rate = {name: round(statistics.median(all)) for name, all in rates.items()}
+    return ratio, (
+        f"ratio {ratio:.3f} (median of {len(ratios)} pairs, {ratios[0]:.2f} to {ratios[-1]:.2f}); "
+        f"median {median['global']:.3f} ms, local {median['local']:.3f} ms; requests/s {rate['global']}, local {rate['local']}"
+    )
 
 
 # docs/fleet.md, "What may be promised". deny: nothing, but for a lost counter about a lease a proxy. local: the limit, and
