@@ -119,43 +119,35 @@ impl Accounts {
         world: &dyn World,
     ) -> Result<(Taken, Standing), Refusal> {
         let mut advances = self.advances.borrow_mut();
-        let paid = match charge {
-            Charge::Spent(cost) => advances.pay(&part, cost),
+        let known = match charge {
+            Charge::Spent(cost) => Some(cost),
             Charge::Reserved(_) => None,
         };
-        if let Some((generation, remaining)) = paid {
+        if let Some((generation, left)) = known.and_then(|cost| advances.pay(&part, cost)) {
             let from_advance = Some(generation);
-            let standing = Standing {
-                remaining,
-                warning: None,
-            };
-            return Ok((Taken { part, from_advance }, standing));
+            return Ok((Taken { part, from_advance }, Standing::quiet(left)));
         }
         let Part { key, lines } = &mut part;
-        let done = update_in(&self.buffer, world, key, TRIES, |bytes| {
-            let mut account = open(bytes, meters, world);
-            if let Charge::Spent(_) = charge {
-                advances.book(key, &mut account);
+        let done = self.trip(key, meters, world, |account| {
+            if known.is_some() {
+                advances.book(key, account);
             }
             match account.charge(lines, charge) {
                 Ok(_) => {
-                    let standing = Standing::of(&account, lines, budgets);
-                    let booked = match charge {
-                        Charge::Spent(cost) => {
-                            Some(advances.take(key, lines, cost, &mut account, is_quiet(budgets)))
-                        }
-                        Charge::Reserved(_) => None,
-                    };
-                    account.encode(bytes);
-                    Change::Write(Ok((standing, booked)))
+                    let standing = Standing::of(account, lines, budgets);
+                    let next = known.map(|cost| {
+                        let booked = advances.take(key, lines, cost, account, is_quiet(budgets));
+                        (booked, cost)
+                    });
+                    Change::Write(Ok((standing, next)))
                 }
                 // What was booked for the attempt only is booked by the next tick.
                 Err(exhausted) => Change::Keep(Err(exhausted)),
             }
         });
-        match done.map(|updated| updated.value) {
-            Ok(Ok((standing, booked))) => {
-                if let (Charge::Spent(cost), Some(booked)) = (charge, booked) {
+        match done {
+            Ok(Ok((standing, next))) => {
+                if let Some((booked, cost)) = next {
                     advances.done(&part, booked, cost);
                 }
                 let from_advance = None;
@@ -213,17 +205,14 @@ impl Accounts {
         let holding = self.advances.borrow_mut().holding();
         for key in holding {
             let mut advances = self.advances.borrow_mut();
-            let done = update_in(&self.buffer, world, &key, TRIES, |bytes| {
-                let mut account = open(bytes, meters, world);
-                let booked = advances.tick(&key, &mut account, is_quiet(budgets));
-                account.encode(bytes);
-                match booked {
+            let done = self.trip(&key, meters, world, |account| {
+                match advances.tick(&key, account, is_quiet(budgets)) {
                     Some(booked) => Change::Write(Some(booked)),
                     None => Change::Keep(None),
                 }
             });
             // Who loses every race books with the next tick.
-            if let Ok(Some(booked)) = done.map(|updated| updated.value) {
+            if let Ok(Some(booked)) = done {
                 advances.ticked(&key, booked);
             }
         }
@@ -234,10 +223,8 @@ impl Accounts {
         self.retry(budgets, meters, world);
         let mut advances = self.advances.take();
         for key in advances.holding() {
-            let done = update_in(&self.buffer, world, &key, TRIES, |bytes| {
-                let mut account = open(bytes, meters, world);
-                advances.book(&key, &mut account);
-                account.encode(bytes);
+            let done = self.trip(&key, meters, world, |account| {
+                advances.book(&key, account);
                 Change::Write(())
             });
             if done.is_err() {
@@ -273,25 +260,38 @@ impl Accounts {
         if let Some(generation) = *from_advance
             && let Some(remaining) = advances.correct(&part.key, generation, charge.amount(), cost)
         {
-            return Ok(Standing {
-                remaining,
-                warning: None,
-            });
+            return Ok(Standing::quiet(remaining));
         }
-        let settled = update_in(&self.buffer, world, &part.key, TRIES, |bytes| {
-            let mut account = open(bytes, meters, world);
+        let (standing, ended) = self.trip(&part.key, meters, world, |account| {
             // Before it is corrected what was paid must have been booked.
-            let ended = from_advance.is_some() && advances.book(&part.key, &mut account);
+            let ended = from_advance.is_some() && advances.book(&part.key, account);
             account.settle(&part.lines, charge, cost);
-            let standing = Standing::of(&account, &part.lines, budgets);
-            account.encode(bytes);
+            let standing = Standing::of(account, &part.lines, budgets);
             Change::Write((standing, ended))
-        });
-        let (standing, ended) = settled?.value;
+        })?;
         if ended {
             advances.ended(&part.key, standing.remaining);
         }
         Ok(standing)
+    }
+
+    /// Changes one record.
+    fn trip<T>(
+        &self,
+        key: &str,
+        meters: &Meters,
+        world: &dyn World,
+        mut change: impl FnMut(&mut Account) -> Change<T>,
+    ) -> Result<T, Contended> {
+        update_in(&self.buffer, world, key, TRIES, |bytes| {
+            let mut account = open(bytes, meters, world);
+            let changed = change(&mut account);
+            if let Change::Write(_) = changed {
+                account.encode(bytes);
+            }
+            changed
+        })
+        .map(|updated| updated.value)
     }
 
     /// What a record says now, with what this worker has not booked yet; empty, if there is none.
@@ -320,10 +320,15 @@ impl Hold {
 }
 
 impl Standing {
-    const EVERYTHING: Self = Self {
-        remaining: Money::MAX,
-        warning: None,
-    };
+    const EVERYTHING: Self = Self::quiet(Money::MAX);
+
+    /// So much is left, and nothing to warn of.
+    const fn quiet(remaining: Money) -> Self {
+        Self {
+            remaining,
+            warning: None,
+        }
+    }
 
     fn of(account: &Account, lines: &[Line], budgets: &Budgets) -> Self {
         let mut standing = Self::EVERYTHING;

@@ -96,7 +96,7 @@ impl Advances {
     }
 
     /// Writes into the account what was paid, and gives back the rest of the advance. The account is the only place that
-    /// knows of it then: [`Advances::done`] has to follow if it was stored. Whether there was anything to write is returned.
+    /// knows of it then: if it was stored [`Advances::done`] or [`Advances::ended`] has to follow. Whether there was anything to write is returned.
     pub fn book(&self, key: &str, account: &mut Account) -> bool {
         match self.by_key.get(key) {
             Some(advance) if advance.amount > Money::ZERO => {
