@@ -2,9 +2,14 @@
 //! worker's [advance](crate::advances) pays. Whoever charges gets a [`Hold`] and settles it, and need not know where the
 //! money is kept.
 
+mod standing;
+
+pub use standing::{Standing, Warning};
+
 use crate::advances::{Advances, Generation};
 use crate::budgets::{Budgets, Part};
 use crate::meters::Meters;
+use standing::is_quiet;
 use std::cell::RefCell;
 use tollgate_core::Money;
 use tollgate_core::world::{Level, World};
@@ -31,26 +36,6 @@ struct Taken {
     part: Part,
     /// Paid out of the worker's advance, as it stood then.
     from_advance: Option<Generation>,
-}
-
-/// How budgets stand after a charge or a settlement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// The least that is left.
-    pub remaining: Money,
-    /// The first budget of which so much is used or so little left that it is a warning.
-    pub warning: Option<Warning>,
-}
-
-/// A budget that is nearly used up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Warning {
-    /// Which.
-    pub line: Line,
-    /// Spent and reserved.
-    pub taken: Money,
-    /// By `low_balance`, not by `warn_percent`.
-    pub low: bool,
 }
 
 /// Why nothing was taken.
@@ -317,52 +302,6 @@ impl Hold {
     pub fn is_settled_by(&self, cost: Money) -> bool {
         self.charge == Charge::Spent(cost)
     }
-}
-
-impl Standing {
-    const EVERYTHING: Self = Self::quiet(Money::MAX);
-
-    /// So much is left, and nothing to warn of.
-    const fn quiet(remaining: Money) -> Self {
-        Self {
-            remaining,
-            warning: None,
-        }
-    }
-
-    fn of(account: &Account, lines: &[Line], budgets: &Budgets) -> Self {
-        let mut standing = Self::EVERYTHING;
-        for line in lines {
-            let taken = account.taken(line);
-            let left = line.limit.saturating_sub(taken);
-            standing.remaining = standing.remaining.min(left);
-            if standing.warning.is_none()
-                && let Some((_, budget, _)) = budgets.find(line)
-            {
-                let low = budget.is_low(left, line.limit);
-                if low || budget.warns_at(taken, line.limit) {
-                    standing.warning = Some(Warning {
-                        line: *line,
-                        taken,
-                        low,
-                    });
-                }
-            }
-        }
-        standing
-    }
-
-    fn and(self, other: Self) -> Self {
-        Self {
-            remaining: self.remaining.min(other.remaining),
-            warning: self.warning.or(other.warning),
-        }
-    }
-}
-
-/// Whether no warning is due.
-fn is_quiet(budgets: &Budgets) -> impl Fn(&Account, &[Line]) -> bool {
-    |account, lines| Standing::of(account, lines, budgets).warning.is_none()
 }
 
 fn open(bytes: &[u8], meters: &Meters, world: &dyn World) -> Account {
