@@ -158,6 +158,16 @@ $(LIMITADOR): tests/limitador/Cargo.lock $(wildcard tests/limitador/src/*.rs) ru
 check-configs: needs-run $(ENVOY_BIN) $(ENVOY_OLD_BIN) ## every configuration under envoy/: by `tollgate check` and by Envoy itself
 	@python3 scripts/test.py --envoy newest='$(ENVOY_BIN)' --envoy oldest='$(ENVOY_OLD_BIN)' --target-dir '$(TARGET_DIR)' modules configs
 
+GRAFANA_TYPES := tests/mesh/grafana/node_modules/.package-lock.json
+.PHONY: check-dashboard
+check-dashboard: $(if $(shell command -v npm),$(GRAFANA_TYPES)) ## the dashboard against Grafana's own types, of the version that `make mesh` runs and of the newest (needs npm)
+	@if command -v npm >/dev/null; then exec node tests/mesh/grafana/check.mjs; else echo "skipped: no npm here, which installs Grafana's types"; fi
+
+$(GRAFANA_TYPES): $(addprefix tests/mesh/grafana/,package.json package-lock.json .npmrc)
+	@echo "== Grafana's types and TypeScript from npm into tests/mesh/grafana/node_modules (40 MB)"
+	@cd tests/mesh/grafana && npm ci --loglevel error
+	@touch '$@'
+
 .PHONY: cost-check
 cost-check: $(ENVOY_BIN) dist/gateway.wasm .venv/cost/bin/openai ## cost accounting under fire: failing receiver, kill -9, a hammered budget, Python SDKs
 	@.venv/cost/bin/python scripts/cost_check.py --envoy '$(ENVOY_BIN)' $(TEST_ARGS)
@@ -244,5 +254,5 @@ clean: ## what was built; tools and Envoy stay
 	rm -rf target dist tests/fuzz/target
 
 .PHONY: clean-all
-clean-all: clean ## also .tools (demo keys, test runner) and .venv (Envoy)
-	rm -rf .tools .venv
+clean-all: clean ## also .tools (demo keys, test runner), .venv (Envoy) and what npm installed
+	rm -rf .tools .venv tests/mesh/grafana/node_modules

@@ -252,7 +252,8 @@ class Board:
 
     def table(self, panel, x, y, w, h):
         unit = panel["fieldConfig"]["defaults"]["unit"]
-        found = sorted(self.prometheus.now(panel["targets"][0]["expr"]), key=lambda one: -one[1])
+        down = panel["options"]["sortBy"][0]["desc"]
+        found = sorted(self.prometheus.now(panel["targets"][0]["expr"]), key=lambda one: one[1], reverse=down)
         if not found:
             return self.nothing(panel, x, y, w, h)
         names = sorted({name for labels, _ in found for name in labels})
