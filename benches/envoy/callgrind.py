@@ -40,15 +40,15 @@ class Profile:
     def in_jit(self):
         return sum(own for name, own in self.own.items() if jit_address(name))
 
-    def calls_out_of_jit(self):
-        """Hostcalls: of what generated code calls outside of itself, the function that costs the most (V8's one
-        entrance for calls to the host)."""
-        out = defaultdict(lambda: [0, 0])
-        for (caller, callee), (times, cost) in self.calls.items():
-            if jit_address(caller) and not jit_address(callee):
-                out[callee][0] += times
-                out[callee][1] += cost
-        return max(out.values(), key=lambda entry: entry[1], default=(0, 0))[0]
+    def in_ticks(self, requests):
+        """Instructions of ticks: of what is generated code and was called less than once in two requests, the function that
+        costs the most, with all that it calls."""
+        into = defaultdict(lambda: [0, 0])
+        for (_, callee), (times, cost) in self.calls.items():
+            if jit_address(callee):
+                into[callee][0] += times
+                into[callee][1] += cost
+        return max((cost for times, cost in into.values() if times < requests / 2), default=0)
 
     def wasm_functions(self, module):
         """{name: (instructions, calls)} of a module's functions."""

@@ -1,6 +1,7 @@
 -- What Envoy's Lua filter can do of the jobs that its native filters leave: the same sticky split (first 8 bytes of
 -- SHA-256("flag:key")), the consumer's groups, a flat price, a daily budget (in this worker only: Lua shares nothing), the
--- headers of both, and the fields for the access log. It has no metrics of its own, and no exact budget.
+-- headers of both, and the fields for the access log. Of the two native limits it makes the RateLimit headers that they do not
+-- send. It has no metrics of its own, and no exact budget.
 local bit = require("bit")
 local band, bxor, bnot, ror, rshift, tobit = bit.band, bit.bxor, bit.bnot, bit.ror, bit.rshift, bit.tobit
 
@@ -43,6 +44,7 @@ local function sha256_first_word(text)
 end
 
 local GROUPS = { ["web-app"] = "gold" }
+local POLICY = '"api-1m";q=1000000000;w=60, "api-1h";q=1000000000;w=3600'
 local PRICE, DAILY = 0.0001, 1000000
 local spent, day = {}, 0
 
@@ -79,4 +81,8 @@ function envoy_on_response(handle)
   end
   headers:replace("x-request-cost", cost)
   headers:replace("x-budget-remaining", string.format("%.4f", DAILY - (spent[consumer] or 0)))
+  -- The answer comes by the second bucket first.
+  headers:replace("ratelimit-policy", POLICY)
+  headers:replace("ratelimit", string.format('"api-1m";r=%s, "api-1h";r=%s',
+    headers:getAtIndex("x-ratelimit-remaining", 1) or "", headers:getAtIndex("x-ratelimit-remaining", 0) or ""))
 end
