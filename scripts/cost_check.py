@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Cost accounting under fire, in a real Envoy: `scripts/cost_check.py --envoy PATH [ledger|kill|hammer|advances|sdk]...`
+"""Cost accounting under fire, in a real Envoy: `scripts/cost_check.py --envoy PATH [ledger|kill|hammer|advances|crowd|sdk]...`
 
   ledger   a receiver that fails half the time: sum of events = metrics = budget spent = access log, to the picounit
   kill     kill -9 under load: no answered call is missing in the log
   hammer   two workers and a budget of 1.00: never above it, and used up exactly
   advances two workers, and a budget large enough that they take money ahead: never above it, and spent is paid to the picounit
+  crowd    eight workers, sixty consumers with a budget each, all spending at once: each gets exactly what its budget pays for (needs wrk)
   sdk      the Python packages `openai` and `anthropic` stream through Envoy; the first token is not later (needs them installed)
 
 Standard library only (but sdk), servers on 127.0.0.1. Ends with status 1 when something is not as it must be."""
@@ -13,15 +14,19 @@ import argparse
 import collections
 import concurrent.futures
 import decimal
+import hashlib
 import http.client
 import http.server
 import json
 import os
 import pathlib
 import random
+import re
+import shutil
 import signal
 import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -53,18 +58,22 @@ check.failed = False
 class Envoy(real_envoy.Envoy):
     """A gateway with key auth and a cost section."""
 
+    workers = 2
+    consumers = [{"id": "ann", "keys": [{"id": "k", "env": "COST_KEY"}]}]
+    action = {"route": {"cluster": "upstream", "timeout": "60s"}}
+
     def __init__(self, binary, cost, upstream, collector=None):
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="tollgate-cost-"))
         self.access_log = self.directory / "access.log"
         (self.directory / "envoy.json").write_text(json.dumps(self.config(cost, upstream, collector)))
-        command = [binary, "-c", str(self.directory / "envoy.json"), "--concurrency", "2", "--use-dynamic-base-id",
+        command = [binary, "-c", str(self.directory / "envoy.json"), "--concurrency", str(self.workers), "--use-dynamic-base-id",
                    "--file-flush-interval-msec", "50", "-l", "warning"]
         super().__init__(command, self.directory, self.admin_port, {"COST_KEY": KEY, "PATH": os.environ["PATH"]})
 
     def config(self, cost, upstream, collector):
         self.port, self.admin_port = free_port(), free_port()
         key_auth = {"key_sources": [{"header": "x-api-key"}, {"header": "authorization", "scheme": "Bearer"}],
-                    "consumers": [{"id": "ann", "keys": [{"id": "k", "env": "COST_KEY"}]}]}
+                    "consumers": self.consumers}
         plugin = {
             "name": "gateway", "root_id": "gateway", "fail_open": False, "allow_on_headers_stop_iteration": True,
             "vm_config": {"vm_id": "cost", "runtime": "envoy.wasm.runtime.v8",
@@ -79,14 +88,14 @@ class Envoy(real_envoy.Envoy):
         access = {"name": "file", "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
             "path": str(self.access_log), "log_format": {"json_format": {
-                "id": "%REQ(x-request-id)%", "cost": "%FILTER_STATE(wasm.tollgate.cost:PLAIN)%",
+                "id": "%REQ(x-request-id)%", "consumer": "%FILTER_STATE(wasm.tollgate.consumer:PLAIN)%", "cost": "%FILTER_STATE(wasm.tollgate.cost:PLAIN)%",
                 "status": "%RESPONSE_CODE%", "details": "%RESPONSE_CODE_DETAILS%"}}}}
         manager = {
             "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
             "stat_prefix": "in", "preserve_external_request_id": True, "access_log": [access], "http_filters": [wasm, router],
             "http_protocol_options": {"enable_trailers": True},
             "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
-                {"match": {"prefix": "/"}, "route": {"cluster": "upstream", "timeout": "60s"}}]}]}}
+                {"match": {"prefix": "/"}, **self.action}]}]}}
         listener = {"name": "in", "address": address(self.port), "enable_reuse_port": True, "filter_chains": [
             {"filters": [{"name": "hcm", "typed_config": manager}]}]}
         ports = {"upstream": upstream.server_port, "ledger": (collector or upstream).server_port}
@@ -331,6 +340,44 @@ def test_advances(binary):
     envoy.stop()
 
 
+class Crowd(Envoy):
+    """Eight workers, and consumers whose keys are `crowd-key-N`."""
+
+    workers = 8
+    keys = [f"crowd-key-0123456789-{n}" for n in range(60)]
+    consumers = [{"id": f"c{n}", "keys": [{"id": "k", "sha256": hashlib.sha256(key.encode()).hexdigest()}]} for n, key in enumerate(keys)]
+    action = {"direct_response": {"status": 200}}
+
+
+def test_crowd(binary):
+    """Most calls are paid from advances of whichever worker they come to; all budgets end while all workers are at it."""
+    if not shutil.which("wrk"):
+        print("skipped, there is no wrk (Debian: apt-get install wrk)", flush=True)
+        return
+    calls = 5_000
+    prices = [{"name": "flat", "base": "0.0001"}]
+    budget = str(decimal.Decimal("0.0001") * calls)
+    envoy = Crowd(binary, {"usage_path": "/.tollgate/usage", "prices": prices, "budgets": [{"name": "one", "daily": budget}]}, serve(Upstream))
+    script = envoy.directory / "crowd.lua"
+    script.write_text(f'''
+        function init() math.randomseed(os.time()) end
+        function request()
+          return wrk.format("GET", "/", {{ ["x-api-key"] = "crowd-key-0123456789-" .. math.random(0, {len(Crowd.keys) - 1}) }})
+        end''')
+    sent, rounds = 0, 0
+    while sent < 1.3 * calls * len(Crowd.keys) and rounds < 60:
+        command = ["wrk", "-t2", "-c64", "-d10s", "-s", str(script), f"http://127.0.0.1:{envoy.port}/"]
+        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        sent, rounds = sent + int(re.search(r"(\d+) requests in", text)[1]), rounds + 1
+    time.sleep(1)
+    lines = envoy.access_lines()
+    served = collections.Counter(line["consumer"] for line in lines if line["status"] == 200)
+    statuses = collections.Counter(line["status"] for line in lines)
+    exact = len(served) == len(Crowd.keys) and set(served.values()) == {calls}
+    check(exact and set(statuses) == {200, 402}, f"crowd: {len(served)} consumers, {min(served.values())} to {max(served.values())} calls each of {calls}; {dict(statuses)}")
+    envoy.stop()
+
+
 def test_sdk(binary):
     import anthropic
     import openai
@@ -381,7 +428,7 @@ def test_sdk(binary):
     envoy.stop()
 
 
-TESTS = {"ledger": test_ledger, "kill": test_kill, "hammer": test_hammer, "advances": test_advances, "sdk": test_sdk}
+TESTS = {"ledger": test_ledger, "kill": test_kill, "hammer": test_hammer, "advances": test_advances, "crowd": test_crowd, "sdk": test_sdk}
 
 
 def main():
