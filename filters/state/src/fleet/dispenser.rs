@@ -180,11 +180,6 @@ impl Dispenser {
         self.asks.borrow().len() < MOST_ASKS
     }
 
-    /// Only while the service answers: a probe is for somebody who waits.
-    fn may_prefetch(&self) -> bool {
-        self.has_room() && !self.service.is_away()
-    }
-
     /// Does something at a key's desk, and removes it when nobody needs it any more.
     fn with_desk<T>(&self, place: Place, f: impl FnOnce(&mut Desk) -> T) -> Option<T> {
         let mut desks = self.desks.borrow_mut();

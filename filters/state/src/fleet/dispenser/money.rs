@@ -53,16 +53,11 @@ impl Dispenser {
         let now = world.now().0;
         let clock = *self.service.clock.borrow();
         let terms = quota.terms(&clock, now);
-        let may_prefetch = self.may_prefetch();
-        let patience = self.service.patience(false);
+        let ask_ahead = self.ask_ahead(&terms, now, &clock);
         let done = self.change(world, place, TRIES, |lease| {
             let spend = lease.spend(&terms, price, now, &clock);
-            let ask = match spend {
-                Spend::Paid { prefetch: true, .. } if may_prefetch => {
-                    Some(lease.ask(&terms, 0, now, &clock, patience))
-                }
-                _ => None,
-            };
+            let due = matches!(spend, Spend::Paid { prefetch: true, .. });
+            let ask = ask_ahead(lease, due);
             (spend, ask, lease.money_left(&terms, price.value))
         });
         let Some((spend, ask, left)) = done else {
@@ -70,8 +65,7 @@ impl Dispenser {
             return Payment::Failed(Failure::Contended);
         };
         if let Some(ask) = ask {
-            let name = subject.namer.name(ask.frame.label(), parts);
-            self.send(world, place, terms, ask, &name, false);
+            self.send_ahead(world, subject, place, parts, terms, ask);
         }
         let counters = &self.service.counters;
         match spend {

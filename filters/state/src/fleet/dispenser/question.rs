@@ -1,7 +1,8 @@
 //! Questions for those who wait, and ahead of time; what their answers mean.
 
 use super::desk::{self, Verdict};
-use super::{ANSWER_TRIES, Dispenser, Failure, Place, shown};
+use super::{ANSWER_TRIES, Dispenser, Failure, Place, Subject, shown};
+use crate::fleet::clock::Clock;
 use crate::fleet::lease::{Ask, Granted, Lease, Seen, Terms};
 use tollgate_core::World;
 use tollgate_core::time::SECOND;
@@ -38,6 +39,34 @@ impl Dispenser {
         if let Some(name) = self.with_desk(place, |desk| desk.name(ask.frame.label())) {
             self.send(world, place, terms, ask, &name, true);
         }
+    }
+
+    /// Notes a question ahead of time in a lease if a new one is due: nobody waits for its hits. To be sent once the
+    /// lease is stored.
+    ///
+    /// Only while the service answers: a probe is for somebody who waits.
+    pub(super) fn ask_ahead(
+        &self,
+        terms: &Terms,
+        now: u64,
+        clock: &Clock,
+    ) -> impl Fn(&mut Lease, bool) -> Option<Ask> {
+        let may_ask = self.has_room() && !self.service.is_away();
+        let patience = self.service.patience(false);
+        move |lease, due| (due && may_ask).then(|| lease.ask(terms, 0, now, clock, patience))
+    }
+
+    pub(super) fn send_ahead(
+        &self,
+        world: &dyn World,
+        subject: &Subject,
+        place: Place,
+        parts: &[u8],
+        terms: Terms,
+        ask: Ask,
+    ) {
+        let name = subject.namer.name(ask.frame.label(), parts);
+        self.send(world, place, terms, ask, &name, false);
     }
 
     pub(super) fn send(

@@ -23,8 +23,7 @@ impl Dispenser {
         }
         let clock = *self.service.clock.borrow();
         let terms = quota.terms(&clock, now);
-        let may_prefetch = self.may_prefetch();
-        let patience = self.service.patience(false);
+        let ask_ahead = self.ask_ahead(&terms, now, &clock);
         let dropped = self.hands.drop(place);
         let wants_more = self.hands.wants(quota);
         let done = self.change(world, place, cas::TRIES, |lease| {
@@ -32,12 +31,8 @@ impl Dispenser {
                 hand.put_back(lease, &terms, now);
             }
             let take = lease.take(&terms, now, &clock);
-            let ask = match take {
-                Take::Admitted { prefetch: true, .. } if may_prefetch => {
-                    Some(lease.ask(&terms, 0, now, &clock, patience))
-                }
-                _ => None,
-            };
+            let due = matches!(take, Take::Admitted { prefetch: true, .. });
+            let ask = ask_ahead(lease, due);
             let ahead = match take {
                 Take::Admitted { .. } if wants_more => lease.take_ahead(&terms, now),
                 _ => 0,
@@ -49,8 +44,7 @@ impl Dispenser {
             return self.fail(world, Failure::Contended);
         };
         if let Some(ask) = ask {
-            let name = subject.namer.name(ask.frame.label(), parts);
-            self.send(world, place, terms, ask, &name, false);
+            self.send_ahead(world, subject, place, parts, terms, ask);
         }
         let counters = &self.service.counters;
         match take {
