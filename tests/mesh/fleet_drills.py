@@ -38,19 +38,19 @@ def answered(results, allowed):
 class FleetDrills:
     """Drills on a mesh that runs."""
 
-    def __init__(self, drills):
-        self.drills, self.engine, self.mesh = drills, drills.engine, drills.mesh
+    def __init__(self, running):
+        self.running, self.engine, self.mesh = running, running.engine, running.mesh
 
     def loads(self, key, rps, seconds):
         """/export through both gateways at once."""
-        return [self.drills.load("/export", rps, seconds, key, at=at) for at in GATEWAYS]
+        return [self.running.load("/export", rps, seconds, key, at=at) for at in GATEWAYS]
 
     def call(self, key, at=GATEWAYS[0]):
-        return self.drills.ask("/v1/chat/completions", key, USAGE, "content-type: application/json", method="POST", body=CALL, at=at)
+        return self.running.ask("/v1/chat/completions", key, USAGE, "content-type: application/json", method="POST", body=CALL, at=at)
 
     def failures(self):
         """Questions that were not answered, as the first gateway counts them."""
-        return self.drills.metric(r'tollgate_fleet_asks_total\{policy="\w+",reason="(?:unavailable|error|unknown_\w+)"\}')
+        return self.running.metric(r'tollgate_fleet_asks_total\{policy="\w+",reason="(?:unavailable|error|unknown_\w+)"\}')
 
     def docker(self, *words):
         done = self.engine.docker(*words)
@@ -62,7 +62,7 @@ class FleetDrills:
 
     def healthy(self):
         for gateway in ("gateway", "gateway-2"):
-            eventually(lambda at=gateway: self.drills.metric(r'envoy_cluster_membership_healthy\{envoy_cluster_name="ratelimit"\}', at) == 1,
+            eventually(lambda at=gateway: self.running.metric(r'envoy_cluster_membership_healthy\{envoy_cluster_name="ratelimit"\}', at) == 1,
                        30, f"{gateway} finds the rate limit service healthy")
 
     # ---- as long as all goes well
@@ -71,7 +71,7 @@ class FleetDrills:
         """120 a minute through two gateways are never more than 120, and as good as all of them: what a question asked for that was not
         answered in time, on a busy machine, is lost until the next window."""
         room(20)
-        results = [self.drills.result(load) for load in self.loads(WEB, 20, 6)]
+        results = [self.running.result(load) for load in self.loads(WEB, 20, 6)]
         answered(results, {"200", "429"})
         admitted = passed(results)
         assert LIMIT * 0.95 <= admitted <= LIMIT, f"{admitted} of {LIMIT}: {results}"
@@ -107,21 +107,21 @@ class FleetDrills:
         answered. Afterwards everything is as before."""
         self.call(MOBILE)  # what is left of its lease pays no further call
         before = self.failures()
-        if self.drills.ask("/export", MOBILE)["status"] == 429:
+        if self.running.ask("/export", MOBILE)["status"] == 429:
             room(WINDOW)  # the drill before spent this window
         loads = self.loads(MOBILE, 5, 9)
-        nobody = self.drills.load("/export", 10, 9)
+        nobody = self.running.load("/export", 10, 9)
         time.sleep(0.5)
         begin()
         try:
             closed = eventually(lambda: [a for a in [self.call(MOBILE)] if a["status"] == 503], 6, "a budget that nobody counts is closed")[0]
             equal((json.loads(closed["body"])["type"].rsplit("/", 1)[-1].rsplit(":", 1)[-1], closed["headers"].get("retry-after")), ("budget-service-unavailable", "1"))
-            equal(self.drills.ask("/v1/chat/completions", WEB, method="POST", body='{"model": "gpt-4", "max_tokens": 9}')["status"], 200, "a budget of one proxy")
+            equal(self.running.ask("/v1/chat/completions", WEB, method="POST", body='{"model": "gpt-4", "max_tokens": 9}')["status"], 200, "a budget of one proxy")
         finally:
             end()
-        results = [self.drills.result(load) for load in loads]
+        results = [self.running.result(load) for load in loads]
         answered(results, {"200", "429"})
-        answered([self.drills.result(nobody)], {"401"})
+        answered([self.running.result(nobody)], {"401"})
         assert passed(results) > 0, results
         # Nobody waits longer than the timeout (100 ms), however long nothing answers.
         assert max(result["p99"] for result in results) < 0.5, results
@@ -135,18 +135,18 @@ class FleetDrills:
         """Redis is killed and started again: what it had counted is there."""
         container = self.mesh.container("redis")
         room(30)
-        self.drills.result(self.drills.load("/export", 20, 1, WEB))
+        self.running.result(self.running.load("/export", 20, 1, WEB))
         keys = sorted(self.redis("--scan").split())
         assert keys, "no counter in Redis"
 
         def back():
             self.docker("start", container)
             self.mesh.wait_healthy(["redis"], 30)
-        lost = self.drills.metric(r'tollgate_fleet_counter_regressions_total\{policy="\w+"\}')
+        lost = self.running.metric(r'tollgate_fleet_counter_regressions_total\{policy="\w+"\}')
         said = self.outage(lambda: self.docker("kill", container), back)
         gone = set(keys) - set(self.redis("--scan").split())
         assert not [key for key in gone if "second" not in key and "minute" not in key], f"forgotten: {gone}"
-        equal(self.drills.metric(r'tollgate_fleet_counter_regressions_total\{policy="\w+"\}'), lost, "counters that went back")
+        equal(self.running.metric(r'tollgate_fleet_counter_regressions_total\{policy="\w+"\}'), lost, "counters that went back")
         return said
 
     def redis_hangs(self):
@@ -168,14 +168,14 @@ class FleetDrills:
     def forgotten(self):
         """Redis loses its counters: the gateways notice and do not begin anew."""
         room(25)
-        first = [self.drills.result(load) for load in self.loads(MOBILE, 10, 3)]
+        first = [self.running.result(load) for load in self.loads(MOBILE, 10, 3)]
         self.redis("FLUSHALL")
-        then = [self.drills.result(load) for load in self.loads(MOBILE, 20, 4)]
+        then = [self.running.result(load) for load in self.loads(MOBILE, 20, 4)]
         answered(first + then, {"200", "429"})
         admitted = passed(first + then)
         # Nobody would have noticed: 60 before, and all of the limit again.
         assert admitted <= LIMIT * 1.25, f"{admitted} of {LIMIT}"
-        noticed = sum(self.drills.metric(r'tollgate_fleet_counter_regressions_total\{policy="rate_limit"\}', gateway) for gateway in ("gateway", "gateway-2"))
+        noticed = sum(self.running.metric(r'tollgate_fleet_counter_regressions_total\{policy="rate_limit"\}', gateway) for gateway in ("gateway", "gateway-2"))
         assert noticed > 0, "nobody noticed"
         return f"{admitted} passed, the limit is {LIMIT}; noticed {noticed:.0f} times"
 
@@ -185,7 +185,7 @@ class FleetDrills:
         loads = self.loads(WEB, 12, 12)
         time.sleep(2)
         self.docker("restart", "-t", "2", self.mesh.container("gateway-2"))
-        results = [self.drills.result(load) for load in loads]
+        results = [self.running.result(load) for load in loads]
         self.mesh.wait_healthy(["gateway-2"], 30)
         answered(results[:1], {"200", "429"})
         assert set(results[1]["statuses"]) <= {"200", "429"}, results[1]
@@ -194,9 +194,9 @@ class FleetDrills:
         return f"{admitted} passed, the limit is {LIMIT}; {sum(results[1]['errors'].values())} requests to the restarted one got no answer"
 
 
-def run(drills, checks):
+def run(running, checks):
     """All of them."""
-    fleet = FleetDrills(drills)
+    fleet = FleetDrills(running)
     checks.check("fleet: the service is healthy", fleet.healthy)
     checks.check("fleet: one limit over two gateways", fleet.one_limit)
     checks.check("fleet: Redis forgets", fleet.forgotten)
