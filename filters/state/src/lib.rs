@@ -30,4 +30,6 @@ pub mod replay;
 pub mod rollback;
 pub mod seed;
 pub mod table;
+#[cfg(test)]
+mod testing;
 pub mod window;

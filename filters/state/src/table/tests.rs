@@ -1,9 +1,10 @@
 use super::*;
 use crate::seed::Seed;
+use crate::testing::Racing;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use tollgate_core::testing::TestWorld;
-use tollgate_core::world::{Conflict, Expect, Version};
+use tollgate_core::world::Expect;
 
 const SECOND: u64 = 1_000_000_000;
 const NOW: u64 = 1_795_000_000 * SECOND;
@@ -244,25 +245,6 @@ fn the_table_fits_its_size() {
     assert!(hits.iter().all(|n| *n < 40), "{:?}", hits.iter().max());
 }
 
-/// A store in which another worker is faster before each of the next writes: it makes a whole request in between.
-struct Racing<'a> {
-    store: &'a TestWorld,
-    between: RefCell<Vec<Box<dyn FnMut() + 'a>>>,
-}
-
-impl Store for Racing<'_> {
-    fn load(&self, key: &str, out: &mut Vec<u8>) -> Option<Version> {
-        self.store.load(key, out)
-    }
-
-    fn store(&self, key: &str, value: &[u8], expect: Expect) -> Result<(), Conflict> {
-        if let Some(mut other) = self.between.borrow_mut().pop() {
-            other();
-        }
-        self.store.store(key, value, expect)
-    }
-}
-
 #[test]
 fn interleaved_workers_admit_exactly_what_one_would() {
     let world = TestWorld::default();
@@ -281,16 +263,7 @@ fn interleaved_workers_admit_exactly_what_one_would() {
         admitted.set(admitted.get() + u32::from(answer.unwrap().allowed));
     };
     for round in 0..200_usize {
-        let racing = Racing {
-            store: &world,
-            between: RefCell::new(Vec::new()),
-        };
-        for _ in 0..round % 8 {
-            racing
-                .between
-                .borrow_mut()
-                .push(Box::new(|| ask(&theirs, &world)));
-        }
+        let racing = Racing::new(&world, round % 8, || ask(&theirs, &world));
         ask(&mine, &racing);
     }
     assert!(asked.get() > 250, "{}", asked.get());

@@ -1,6 +1,7 @@
 //! Workers that change the same bytes at once.
 
 use super::*;
+use crate::testing::Racing;
 
 #[test]
 fn lost_races_take_nothing_and_keep_the_lease() {
@@ -22,24 +23,6 @@ fn lost_races_take_nothing_and_keep_the_lease() {
     assert_eq!(admitted.count(), 1_000);
 }
 
-/// Another worker makes a whole request before each of the next writes.
-struct Racing<'a> {
-    store: &'a TestWorld,
-    between: RefCell<Vec<Box<dyn FnMut() + 'a>>>,
-}
-
-impl Store for Racing<'_> {
-    fn load(&self, key: &str, out: &mut Vec<u8>) -> Option<Version> {
-        self.store.load(key, out)
-    }
-    fn store(&self, key: &str, value: &[u8], expect: Expect) -> Result<(), Conflict> {
-        if let Some(mut other) = self.between.borrow_mut().pop() {
-            other();
-        }
-        self.store.store(key, value, expect)
-    }
-}
-
 #[test]
 fn interleaved_workers_admit_exactly_what_one_would() {
     let world = TestWorld::default();
@@ -54,14 +37,7 @@ fn interleaved_workers_admit_exactly_what_one_would() {
         admitted.set(admitted.get() + u32::from(allowed));
     };
     for round in 0..2_000_usize {
-        let racing = Racing {
-            store: &world,
-            between: RefCell::new(Vec::new()),
-        };
-        for _ in 0..round % 8 {
-            let other = || ask(&theirs, &world);
-            racing.between.borrow_mut().push(Box::new(other));
-        }
+        let racing = Racing::new(&world, round % 8, || ask(&theirs, &world));
         ask(&mine, &racing);
         ask(&theirs, &world);
     }

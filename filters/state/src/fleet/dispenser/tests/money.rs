@@ -1,7 +1,7 @@
 //! Budgets.
 
 use super::*;
-use crate::fleet::dispenser::money::Payment;
+use crate::fleet::dispenser::money::{Payment, Slip};
 use crate::fleet::lease::purse::{Price, hit_value};
 
 const PICO: u64 = 1_000_000_000_000;
@@ -65,6 +65,20 @@ impl Fleet {
         }
         payment
     }
+
+    /// A tenth is in the purse, and somebody waits for a half.
+    fn waiting_with_a_purse(&mut self) -> Slip {
+        let Payment::Paid { end, .. } = self.pay(PICO / 10) else {
+            panic!()
+        };
+        let place = self.place();
+        self.dispenser
+            .settle(&*self.world, place, end, PICO / 10, 0);
+        match spend(self, PICO / 2) {
+            Payment::Waiting(slip) => slip,
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[test]
@@ -104,16 +118,7 @@ fn what_was_not_spent_stays_in_the_purse() {
 #[test]
 fn a_failed_question_puts_the_purse_back() {
     let mut fleet = Fleet::new("");
-    let Payment::Paid { end, .. } = fleet.pay(PICO / 10) else {
-        panic!()
-    };
-    let place = fleet.place();
-    fleet
-        .dispenser
-        .settle(&*fleet.world, place, end, PICO / 10, 0);
-    let Payment::Waiting(slip) = spend(&fleet, PICO / 2) else {
-        panic!()
-    };
+    let slip = fleet.waiting_with_a_purse();
     fleet.fail_all(Ended::Grpc(14));
     let failed = fleet.dispenser.poll_payment(&*fleet.world, &quota(), slip);
     assert_eq!(failed, Payment::Failed(Failure::Unavailable));
@@ -123,16 +128,7 @@ fn a_failed_question_puts_the_purse_back() {
 #[test]
 fn who_leaves_while_waiting_puts_the_purse_back_too() {
     let mut fleet = Fleet::new("");
-    let Payment::Paid { end, .. } = fleet.pay(PICO / 10) else {
-        panic!()
-    };
-    let place = fleet.place();
-    fleet
-        .dispenser
-        .settle(&*fleet.world, place, end, PICO / 10, 0);
-    let Payment::Waiting(slip) = spend(&fleet, PICO / 2) else {
-        panic!()
-    };
+    let slip = fleet.waiting_with_a_purse();
     fleet.dispenser.leave_payment(&*fleet.world, &quota(), slip);
     fleet.serve_day();
     assert!(matches!(spend(&fleet, PICO / 2), Payment::Paid { .. }));
