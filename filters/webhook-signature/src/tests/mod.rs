@@ -24,6 +24,13 @@ struct Bench {
     world: TestWorld,
 }
 
+/// One exchange that is held open by the test.
+struct Open {
+    exchange: Exchange,
+    drive: Drive<WebhookSignature>,
+    step: Step,
+}
+
 /// What happened to one request.
 #[derive(Debug, PartialEq)]
 enum Seen {
@@ -113,6 +120,27 @@ impl Bench {
             ),
         };
         (seen, exchange)
+    }
+
+    /// Sends a request, body and all, and leaves it there.
+    fn open_at(&self, path: &str, signature: Vec<(String, Vec<u8>)>, body: &[u8]) -> Open {
+        let all = [
+            (":method".to_owned(), b"POST".to_vec()),
+            (":path".to_owned(), path.as_bytes().to_vec()),
+        ];
+        let all = all.into_iter().chain(signature);
+        let mut exchange = Exchange::new(Headers::from_pairs(all), false);
+        let mut drive = Drive::<WebhookSignature>::default();
+        let (policy, world) = (&self.policy, &self.world);
+        let mut step = drive.request_headers(policy, &mut exchange, world);
+        if step == Step::Hold {
+            step = drive.request_body(policy, &mut exchange, world, body, body.len(), true);
+        }
+        Open {
+            exchange,
+            drive,
+            step,
+        }
     }
 
     fn reasons(&self, rule: &str, reason: &str) -> u64 {

@@ -17,35 +17,13 @@ fn proxy(more: &str) -> Bench {
     load(&config).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
 
-struct Open {
-    exchange: Exchange,
-    drive: Drive<WebhookSignature>,
-    step: Step,
-}
-
 impl Bench {
     fn begin(&self, body: &[u8]) -> Open {
         self.begin_with(x_signature(body), body)
     }
 
     fn begin_with(&self, signature: Vec<(String, Vec<u8>)>, body: &[u8]) -> Open {
-        let all = [
-            (":method".to_owned(), b"POST".to_vec()),
-            (":path".to_owned(), b"/hook".to_vec()),
-        ];
-        let all = all.into_iter().chain(signature);
-        let mut exchange = Exchange::new(Headers::from_pairs(all), false);
-        let mut drive = Drive::<WebhookSignature>::default();
-        let (policy, world) = (&self.policy, &self.world);
-        let mut step = drive.request_headers(policy, &mut exchange, world);
-        if step == Step::Hold {
-            step = drive.request_body(policy, &mut exchange, world, body, body.len(), true);
-        }
-        Open {
-            exchange,
-            drive,
-            step,
-        }
+        self.open_at("/hook", signature, body)
     }
 
     /// Answers what the exchange is held for, until it is not.

@@ -5,39 +5,9 @@ use tollgate_core::Duration;
 
 const GUARDED: &str = r#"{"name": "g", "scheme": "x-signature", "secrets": [{"env": "SECRET"}], "replay": {"window": "10m"}}"#;
 
-/// One exchange that is held open by the test.
-struct Open {
-    exchange: Exchange,
-    drive: Drive<WebhookSignature>,
-    step: Step,
-}
-
 impl Bench {
     fn open(&self, body: &[u8]) -> Open {
-        let headers = x_signature(body);
-        let all = [
-            (":method".to_owned(), b"POST".to_vec()),
-            (":path".to_owned(), b"/h".to_vec()),
-        ];
-        let all = all.into_iter().chain(headers);
-        let mut exchange = Exchange::new(Headers::from_pairs(all), false);
-        let mut drive = Drive::<WebhookSignature>::default();
-        let mut step = drive.request_headers(&self.policy, &mut exchange, &self.world);
-        if step == Step::Hold {
-            step = drive.request_body(
-                &self.policy,
-                &mut exchange,
-                &self.world,
-                body,
-                body.len(),
-                true,
-            );
-        }
-        Open {
-            exchange,
-            drive,
-            step,
-        }
+        self.open_at("/h", x_signature(body), body)
     }
 
     fn answer(&self, open: &mut Open, status: u16) {
