@@ -38,18 +38,8 @@ pub fn exchange(expect: &Expect, seen: &Observed) -> Vec<String> {
         ),
         _ => {}
     }
-    for (name, matcher) in &expect.headers {
-        note(
-            format!("headers.{name}"),
-            matcher.check(&values(&reply.headers, name)),
-        );
-    }
-    for (name, matcher) in &expect.trailers {
-        note(
-            format!("trailers.{name}"),
-            matcher.check(&values(&reply.trailers, name)),
-        );
-    }
+    lines("headers", &expect.headers, &reply.headers, &mut note);
+    lines("trailers", &expect.trailers, &reply.trailers, &mut note);
     if let Some(body) = &expect.body {
         note("body".to_owned(), body.check(&reply.body));
     }
@@ -183,18 +173,8 @@ fn upstream(wanted: &ExpectUpstream, seen: &Observed) -> Vec<String> {
             note(place.to_owned(), matcher.check(&[value]));
         }
     }
-    for (name, matcher) in &wanted.headers {
-        note(
-            format!("headers.{name}"),
-            matcher.check(&values(&request.headers, name)),
-        );
-    }
-    for (name, matcher) in &wanted.trailers {
-        note(
-            format!("trailers.{name}"),
-            matcher.check(&values(&request.trailers, name)),
-        );
-    }
+    lines("headers", &wanted.headers, &request.headers, &mut note);
+    lines("trailers", &wanted.trailers, &request.trailers, &mut note);
     if let Some(body) = &wanted.body {
         note("body".to_owned(), body.check(&request.body));
     }
@@ -276,6 +256,21 @@ fn parse(key: &str) -> Result<(String, BTreeMap<String, String>), String> {
         .map(pair)
         .collect();
     Ok((name.to_owned(), labels?))
+}
+
+/// Each matcher with all lines of its name.
+fn lines(
+    place: &str,
+    wanted: &BTreeMap<String, Matcher>,
+    seen: &Lines,
+    note: &mut impl FnMut(String, Result<(), String>),
+) {
+    for (name, matcher) in wanted {
+        note(
+            format!("{place}.{name}"),
+            matcher.check(&values(seen, name)),
+        );
+    }
 }
 
 fn values<'a>(lines: &'a Lines, name: &str) -> Vec<&'a [u8]> {
