@@ -103,23 +103,28 @@ def reached(key):
     assert key not in whole, f"the key reached the upstream: {path} {headers}"
 
 
+def keys_are_told_apart(ask, refusal):
+    """`ask` says with a key what the model says: the good one passes, the others end as the SDK's own `refusal`."""
+    assert ask(GOOD) == "hello"
+    reached(GOOD)
+    for key, problem in [(WRONG, "key-invalid"), (EXPIRED, "key-expired")]:
+        try:
+            ask(key)
+        except refusal as error:
+            assert error.status_code == 401 and error.body["type"] == f"urn:tollgate:problem:{problem}", error.body
+        else:
+            raise AssertionError("passed")
+    assert SEEN == []
+
+
 def openai_client(url):
     import openai
 
     def ask(key):
         client = openai.OpenAI(api_key=key, base_url=f"{url}/v1", max_retries=0)
-        return client.chat.completions.create(model="gpt-4", messages=[{"role": "user", "content": "hi"}])
+        return client.chat.completions.create(model="gpt-4", messages=[{"role": "user", "content": "hi"}]).choices[0].message.content
 
-    assert ask(GOOD).choices[0].message.content == "hello"
-    reached(GOOD)
-    for key, problem in [(WRONG, "key-invalid"), (EXPIRED, "key-expired")]:
-        try:
-            ask(key)
-        except openai.AuthenticationError as error:
-            assert error.status_code == 401 and error.body["type"] == f"urn:tollgate:problem:{problem}", error.body
-        else:
-            raise AssertionError("passed")
-    assert SEEN == []
+    keys_are_told_apart(ask, openai.AuthenticationError)
     return f"openai {openai.__version__}"
 
 
@@ -128,18 +133,9 @@ def anthropic_client(url):
 
     def ask(key):
         client = anthropic.Anthropic(api_key=key, base_url=url, max_retries=0)
-        return client.messages.create(model="claude", max_tokens=10, messages=[{"role": "user", "content": "hi"}])
+        return client.messages.create(model="claude", max_tokens=10, messages=[{"role": "user", "content": "hi"}]).content[0].text
 
-    assert ask(GOOD).content[0].text == "hello"
-    reached(GOOD)
-    for key, problem in [(WRONG, "key-invalid"), (EXPIRED, "key-expired")]:
-        try:
-            ask(key)
-        except anthropic.AuthenticationError as error:
-            assert error.status_code == 401 and error.body["type"] == f"urn:tollgate:problem:{problem}", error.body
-        else:
-            raise AssertionError("passed")
-    assert SEEN == []
+    keys_are_told_apart(ask, anthropic.AuthenticationError)
     # The same SDK with a token instead of a key.
     token = anthropic.Anthropic(auth_token=GOOD, base_url=url, max_retries=0)
     token.messages.create(model="claude", max_tokens=10, messages=[{"role": "user", "content": "hi"}])
