@@ -148,3 +148,22 @@ fn what_passes_unasked_is_owed() {
     ));
     assert!(matches!(fleet.pay(PICO / 4), Payment::Paid { .. }));
 }
+
+#[test]
+fn a_purse_is_filled_ahead_so_that_nobody_waits() {
+    let mut fleet = Fleet::new("");
+    let cost = PICO / 100_000;
+    let mut asked = 0;
+    for i in 0..2_000 {
+        fleet.world.advance(Duration::from_millis(1));
+        match spend(&fleet, cost) {
+            Payment::Waiting(slip) if i < 500 => {
+                fleet.serve_day();
+                fleet.dispenser.poll_payment(&*fleet.world, &quota(), slip);
+            }
+            payment => assert!(matches!(payment, Payment::Paid { .. }), "{i}: {payment:?}"),
+        }
+        asked += fleet.serve_day();
+    }
+    assert!(asked >= 3, "{asked}");
+}

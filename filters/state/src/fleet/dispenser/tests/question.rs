@@ -71,3 +71,43 @@ fn units_are_asked_for_by_their_word() {
             .any(|w| w == unit.word().as_bytes())
     );
 }
+
+/// A key that is used all the time, and has a lease.
+fn busy() -> Fleet {
+    let mut fleet = Fleet::new("");
+    for _ in 0..3_000 {
+        fleet.world.advance(Duration::from_millis(1));
+        fleet.take(10_000);
+        fleet.serve();
+    }
+    fleet
+}
+
+#[test]
+fn a_lease_is_renewed_ahead_so_that_nobody_waits() {
+    let mut fleet = busy();
+    let mut asked = 0;
+    for _ in 0..1_000 {
+        fleet.world.advance(Duration::from_millis(1));
+        assert!(passed(fleet.take(10_000)));
+        asked += fleet.serve();
+    }
+    assert!((3..100).contains(&asked), "{asked}");
+}
+
+#[test]
+fn nothing_is_asked_ahead_while_the_service_is_away() {
+    let fleet = busy();
+    let take = || {
+        fleet.world.advance(Duration::from_millis(1));
+        assert!(passed(fleet.take(10_000)));
+        fleet.fail_all(Ended::Grpc(14))
+    };
+    // So many failures in a row open the breaker.
+    let mut failures = 0;
+    while failures < 3 {
+        failures += take();
+    }
+    // The lease is still good for these.
+    assert_eq!((0..10).map(|_| take()).sum::<usize>(), 0);
+}
