@@ -171,6 +171,13 @@ impl Dispenser {
         self.desks.borrow().values().map(Desk::waiting).sum()
     }
 
+    /// The present moment, the service's clock, and what a request is up against now.
+    fn terms(&self, world: &dyn World, quota: &Quota) -> (u64, Clock, Terms) {
+        let now = world.now().0;
+        let clock = *self.service.clock.borrow();
+        (now, clock, quota.terms(&clock, now))
+    }
+
     fn fail(&self, world: &dyn World, failure: Failure) -> Outcome {
         self.service.counters.request_failed(world, failure);
         Outcome::Failed(failure)

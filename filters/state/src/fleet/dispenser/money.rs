@@ -50,9 +50,7 @@ impl Dispenser {
         quota: &Quota,
         price: Price,
     ) -> Payment {
-        let now = world.now().0;
-        let clock = *self.service.clock.borrow();
-        let terms = quota.terms(&clock, now);
+        let (now, clock, terms) = self.terms(world, quota);
         let ask_ahead = self.ask_ahead(&terms, now, &clock);
         let done = self.change(world, place, TRIES, |lease| {
             let spend = lease.spend(&terms, price, now, &clock);
@@ -64,9 +62,7 @@ impl Dispenser {
             self.fail(world, Failure::Contended);
             return Payment::Failed(Failure::Contended);
         };
-        if let Some(ask) = ask {
-            self.send_ahead(world, subject, place, parts, terms, ask);
-        }
+        self.send_ahead(world, subject, place, parts, terms, ask);
         let counters = &self.service.counters;
         match spend {
             Spend::Paid { end, .. } => {
@@ -127,9 +123,7 @@ impl Dispenser {
         pending: &Pending,
         outcome: Outcome,
     ) -> Payment {
-        let now = world.now().0;
-        let clock = *self.service.clock.borrow();
-        let terms = quota.terms(&clock, now);
+        let (_, _, terms) = self.terms(world, quota);
         let left = self.change(world, place, TRIES, |lease| {
             match outcome {
                 Outcome::Admitted { end, .. } => lease.pay(price, pending, end),
@@ -163,9 +157,7 @@ impl Dispenser {
 
     /// Nobody knew whether a call might pass, and it was let through: what it costs is owed.
     pub fn owe(&self, world: &dyn World, place: Place, quota: &Quota, cost: u64) -> u64 {
-        let now = world.now().0;
-        let clock = *self.service.clock.borrow();
-        let terms = quota.terms(&clock, now);
+        let (now, _, terms) = self.terms(world, quota);
         self.change(world, place, cas::TRIES, |lease| {
             lease.owe(&terms, now, cost)
         })

@@ -56,6 +56,7 @@ impl Dispenser {
         move |lease, due| (due && may_ask).then(|| lease.ask(terms, 0, now, clock, patience))
     }
 
+    /// Sends what was noted ahead of time, if anything was.
     pub(super) fn send_ahead(
         &self,
         world: &dyn World,
@@ -63,10 +64,12 @@ impl Dispenser {
         place: Place,
         parts: &[u8],
         terms: Terms,
-        ask: Ask,
+        ask: Option<Ask>,
     ) {
-        let name = subject.namer.name(ask.frame.label(), parts);
-        self.send(world, place, terms, ask, &name, false);
+        if let Some(ask) = ask {
+            let name = subject.namer.name(ask.frame.label(), parts);
+            self.send(world, place, terms, ask, &name, false);
+        }
     }
 
     pub(super) fn send(

@@ -43,9 +43,7 @@ impl Dispenser {
         let Some((take, ask, ahead, until, mut shown)) = done else {
             return self.fail(world, Failure::Contended);
         };
-        if let Some(ask) = ask {
-            self.send_ahead(world, subject, place, parts, terms, ask);
-        }
+        self.send_ahead(world, subject, place, parts, terms, ask);
         let counters = &self.service.counters;
         match take {
             Take::Admitted { end, .. } => {
@@ -174,9 +172,7 @@ impl Dispenser {
         end: Option<u64>,
         elapsed: u64,
     ) {
-        let now = world.now().0;
-        let clock = *self.service.clock.borrow();
-        let terms = quota.terms(&clock, now);
+        let (now, _, terms) = self.terms(world, quota);
         self.change(world, place, cas::TRIES, |lease| match end {
             Some(end) => lease.give_back(&terms, end, elapsed, now),
             None => lease.give_back_local(&terms, elapsed),
@@ -188,9 +184,7 @@ impl Dispenser {
     /// # Errors
     /// Nanoseconds until the share holds enough.
     pub fn take_alone(&self, world: &dyn World, place: Place, quota: &Quota) -> Result<(), u64> {
-        let now = world.now().0;
-        let clock = *self.service.clock.borrow();
-        let terms = quota.terms(&clock, now);
+        let (now, clock, terms) = self.terms(world, quota);
         let expected = self.service.expected_proxies;
         self.change(world, place, ANSWER_TRIES, |lease| {
             lease.take_alone(&terms, expected, now, &clock)
@@ -200,9 +194,7 @@ impl Dispenser {
 
     /// A request passes although nobody knows: the next question asks for its hits, too.
     pub fn pass_unasked(&self, world: &dyn World, place: Place, quota: &Quota) {
-        let now = world.now().0;
-        let clock = *self.service.clock.borrow();
-        let terms = quota.terms(&clock, now);
+        let (now, _, terms) = self.terms(world, quota);
         self.change(world, place, cas::TRIES, |lease| {
             lease.pass_unasked(&terms, now);
         });
