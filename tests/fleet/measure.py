@@ -1,7 +1,6 @@
 """Load by wrk, and what the proxies' access logs and counters say."""
 
 import collections
-import pathlib
 import re
 import subprocess
 import time
@@ -30,9 +29,8 @@ def config(*limits, **more):
     return {"limits": list(limits), **({"fleet": fleet(**more)} if used else {})}
 
 
-def wrk(port, seconds, connections=8, paced=False):
-    pace = ["-s", str(pathlib.Path(__file__).with_name("pace.lua"))] if paced else []
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", *pace, f"http://127.0.0.1:{port}/"]
+def wrk(port, seconds, connections=8):
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", f"http://127.0.0.1:{port}/"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
@@ -46,8 +44,8 @@ def read_wrk(process):
     return {"requests": int(requests[1]), "bad": int(bad[1]) if bad else 0, "p99": millis, "errors": errors and errors[1]}
 
 
-def drive(envoys, name, seconds, connections=8, paced=False):
-    running = [wrk(e.ports[name], seconds, connections, paced) for e in envoys]
+def drive(envoys, name, seconds, connections=8):
+    running = [wrk(e.ports[name], seconds, connections) for e in envoys]
     return [read_wrk(r) for r in running]
 
 

@@ -42,7 +42,7 @@ def main():
     parser.add_argument("--limitador", default=str(ROOT / ".tools/limitador/debug/tollgate-limitador"))
     parser.add_argument("--redis", default=shutil.which("redis-server"))
     parser.add_argument("--only", default="")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=24)
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--keep", action="store_true")
     options = parser.parse_args()

@@ -98,54 +98,56 @@ def exact_windows(options):
 
 
 def latency(options):
-    """p99 of a global limit that is not reached, beside a local one in the same run."""
+    """p99 of a global limit that is not reached, beside a local one in the same run, all three proxies under load."""
     with World(options) as world:
         listeners = {"global": config(limit(900_000_000, f"{WINDOW}s")), "local": config(limit(900_000_000, f"{WINDOW}s", scope="local"))}
         envoys = world.envoys(listeners)
         for name in listeners:
-            drive(envoys, name, 2)
-        ratio, text = beside(envoys, options.rounds, seconds=5, connections=16, paced=True)
-        check("p99 at most 1.1 x that of a local limit", ratio <= 1.1, text)
-        # Without a pace every processor is busy all the time, and with fewer of them than programs the answer is about these.
-        ratio, text = beside(envoys, options.rounds, seconds=2, connections=2, paced=False)
-        if (os.cpu_count() or 1) >= 8:
-            check("p99 at most 1.1 x that of a local limit, as many requests as possible", ratio <= 1.1, text)
-        else:
-            print(f"seen, not judged on {os.cpu_count()} processors: as many requests as possible: {text}", flush=True)
-        print(f"{sum(e.grpc_calls() for e in envoys)} calls", flush=True)
+            drive(envoys, name, 3, connections=2)
+        p99, rates = collections.defaultdict(list), collections.defaultdict(list)
+        tries = 0
+        while len(rates["global"]) < options.rounds and tries < 3 * options.rounds:
+            tries += 1
+            names, disturbed, found = list(listeners), stolen(), {}
+            random.shuffle(names)
+            for name in names:
+                found[name] = drive(envoys, name, 5, connections=2)
+            if stolen() - disturbed > STOLEN * 10 * (os.cpu_count() or 1):
+                continue
+            for name, done in found.items():
+                p99[name].append([d["p99"] for d in done])
+                rates[name].append(sum(d["requests"] for d in done) / 5)
+        rounds = len(rates["global"])
+        if rounds < 5:
+            print(f"not judged: in {tries - rounds} of {tries} rounds the host gave the processors to others", flush=True)
+            return
+        ratio, low, high = ratio_interval(p99["global"], p99["local"])
+        median = {name: statistics.median(one for all in rounds for one in all) for name, rounds in p99.items()}
+        rate = {name: round(statistics.median(all)) for name, all in rates.items()}
+        check("p99 at most 1.1 x that of a local limit", ratio <= 1.1, (
+            f"{ratio:.3f} ({low:.2f} to {high:.2f}): median {median['global']:.3f} ms of {rounds} rounds x {len(envoys)} proxies, local {median['local']:.3f} ms; "
+            f"requests/s {rate['global']}, local {rate['local']}; {tries - rounds} rounds disturbed; {sum(e.grpc_calls() for e in envoys)} calls"))
 
 
-def beside(envoys, rounds, seconds, connections, paced):
-    """(the median p99 of a global limit over that of a local one, a line about it)"""
-    p99, rates = collections.defaultdict(list), collections.defaultdict(list)
-    began, busy = time.monotonic(), busy_seconds()
-    for i in range(rounds):
-        # One beside the other, and each first as often: the machine's own moods concern both.
-        for name in ("local", "global") if i % 2 else ("global", "local"):
-            done = drive(envoys, name, seconds, connections, paced)
-            p99[name].append([d["p99"] for d in done])
-            rates[name].append(sum(d["requests"] for d in done) / seconds)
-    used = (busy_seconds() - busy) / (time.monotonic() - began) / (os.cpu_count() or 1)
+# A round does not count if the machine's host took more than that part of the processors' time away.
+STOLEN = 0.005
+
+
+def stolen():
+    """Seconds of processor time that the machine's host has given to others (proc(5), /proc/stat)."""
+    return int(pathlib.Path("/proc/stat").read_text().split()[8]) / os.sysconf("SC_CLK_TCK")
+
+
+def ratio_interval(ones, others):
+    """The median of some rounds over that of others, and what 95 % of other rounds might have given, by drawing from these."""
 
     def ratio(sample):
-        median = {name: statistics.median(one for i in sample for one in all[i]) for name, all in p99.items()}
-        return median["global"] / median["local"], median
+        return statistics.median(x for i in sample for x in ones[i]) / statistics.median(x for i in sample for x in others[i])
 
-    # 95 % of what other rounds might have given, by drawing from these.
     shuffler = random.Random(1)
-    drawn = sorted(ratio(shuffler.choices(range(rounds), k=rounds))[0] for _ in range(1000))
-    found, median = ratio(range(rounds))
-    rate = {name: round(statistics.median(all)) for name, all in rates.items()}
-    return found, (
-        f"{found:.3f} ({drawn[25]:.2f} to {drawn[-26]:.2f}): median {median['global']:.3f} ms of {rounds} rounds x {len(envoys)} proxies, "
-        f"local {median['local']:.3f} ms; requests/s {rate['global']}, local {rate['local']}; processors {used:.0%} busy"
-    )
-
-
-def busy_seconds():
-    """What all processors of the machine have worked (proc(5), /proc/stat)."""
-    user, nice, system, _, _, interrupts, softirqs = (int(n) for n in pathlib.Path("/proc/stat").read_text().split()[1:8])
-    return (user + nice + system + interrupts + softirqs) / os.sysconf("SC_CLK_TCK")
+    every = range(len(ones))
+    drawn = sorted(ratio(shuffler.choices(every, k=len(ones))) for _ in range(1000))
+    return ratio(every), drawn[25], drawn[-26]
 
 
 # docs/fleet.md, "What may be promised". deny: nothing, but for a lost counter about a lease a proxy. local: the limit, and

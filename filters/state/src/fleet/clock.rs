@@ -71,6 +71,12 @@ impl Clock {
         self.rtt
     }
 
+    /// Whether borders are known to so many nanoseconds.
+    #[must_use]
+    pub fn is_known_within(&self, nanos: u64) -> bool {
+        self.bounds.is_some_and(|b| b.hi.abs_diff(b.lo) <= nanos)
+    }
+
     /// The service's time at ours; the best guess.
     #[must_use]
     pub fn service(&self, ours: u64) -> u64 {

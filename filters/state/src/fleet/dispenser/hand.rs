@@ -1,4 +1,4 @@
-//! What a worker takes ahead for its own next requests: a few milliseconds' worth of hits, which then need nothing that
+//! What a worker takes ahead for its own next requests: some milliseconds' worth of hits, which then need nothing that
 //! workers share.
 //!
 //! Hits in hand are out of the lease, and paid for in this proxy's own bucket. They are good as long as the lease's window,
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use tollgate_core::World;
 
 /// After so many nanoseconds hits in hand are no longer given out.
-const FRESH: u64 = 10_000_000;
+const FRESH: u64 = 40_000_000;
 /// Keys in hand at most.
 const MOST: usize = 64;
 

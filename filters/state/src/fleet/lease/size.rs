@@ -3,6 +3,7 @@
 //! | bound | why |
 //! |---|---|
 //! | rate x 5 s, 256 or rate x 250 ms | what a proxy can strand when its demand ends; more than 256 a question buys nothing |
+//! | up to rate x 1 s, if that is at most a 64th of the own share of what is left | far from its limit a busy key needs no more than a question a second; but until the service's clock is known within 20 ms, questions also tell the time, and who does not know it asks one by one around a border |
 //! | own share of what is left / 6 | leases shrink as the limit nears, so the last hits go where the demand is |
 //! | at least rate x 50 ms | a busy proxy does not ask one by one at the end |
 //! | at most four times the last | slow start: a burst of strangers does not lease for 5 s |
@@ -62,9 +63,14 @@ impl Lease {
             return 1;
         }
         let rtt = clock.rtt();
-        let steady = hits(rate, 5_000 * MS)
-            .min(hits(rate, (250 * MS).max(rtt.saturating_mul(16))).max(256))
-            .min(self.own_part(terms, now, clock) / 6);
+        let own = self.own_part(terms, now, clock);
+        let long = if clock.is_known_within(20 * MS) {
+            hits(rate, 1_000 * MS).min(own / 64)
+        } else {
+            0
+        };
+        let usual = hits(rate, (250 * MS).max(rtt.saturating_mul(16))).max(256);
+        let steady = hits(rate, 5_000 * MS).min(usual.max(long)).min(own / 6);
         let least = hits(rate, (50 * MS).max(rtt.saturating_mul(6)));
         let rest = hits(rate, self.rest(terms, now, clock)).saturating_add(1);
         steady
@@ -100,9 +106,9 @@ impl Lease {
         part.checked_div(self.all_hits).unwrap_or(0).min(SHARE)
     }
 
-    /// What arrives here in two milliseconds, at most 64.
+    /// What arrives here in 20 milliseconds, at most 256.
     pub(super) fn ahead(&self, now: u64) -> u64 {
-        hits(self.rates.per_second(now, 1), 2 * MS).min(64)
+        hits(self.rates.per_second(now, 1), 20 * MS).min(256)
     }
 
     /// What is left of the limit, times this proxy's share.

@@ -40,7 +40,7 @@ impl Lease {
         Take::Unknown
     }
 
-    /// Takes two milliseconds' worth of hits for those that come next, if lease and own bucket hold them; none for a
+    /// Takes 20 milliseconds' worth of hits for those that come next, if lease and own bucket hold them; none for a
     /// rare caller. To be called for a request that was just admitted.
     pub fn take_ahead(&mut self, terms: &Terms, now: u64) -> u64 {
         let hits = self.ahead(now).min(self.tokens / 8);

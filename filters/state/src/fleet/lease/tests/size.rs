@@ -44,3 +44,23 @@ fn leases_are_whole_requests() {
     }
     assert!(proxy.asks < 200, "{}", proxy.asks);
 }
+
+#[test]
+fn far_from_its_limit_a_busy_proxy_asks_about_once_a_second() {
+    let (mut service, mut proxy) = (Service::default(), Proxy::new(0));
+    let terms = Proxy::terms(100_000_000, 1, unit(Unit::Minute));
+    let mut asks = |from: u64, until: u64| {
+        let before = proxy.asks;
+        for time in (START + from * SECOND..START + until * SECOND).step_by(200_000) {
+            assert!(proxy.request(&mut service, &terms, time));
+        }
+        proxy.asks - before
+    };
+    // Until the border the clock is not known well, and who asks seldom would ask all the more often around it.
+    let (before, border, after) = (asks(35, 59), asks(59, 61), asks(61, 91));
+    assert!((70..=120).contains(&before), "{before}");
+    assert!(border < 60, "{border}");
+    assert!((25..=40).contains(&after), "{after}");
+    let next_border = asks(119, 121);
+    assert!(next_border < 60, "{next_border}");
+}
