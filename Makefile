@@ -31,7 +31,9 @@ LIMITADOR := .tools/limitador/debug/tollgate-limitador
 # Tests are not part of a module; a file that comes or goes changes the list, and the list is a prerequisite.
 WASM_SOURCES := $(sort $(shell find filters \( -path '*/tests' -o -name tests.rs \) -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print))
 WASM_PREREQUISITES := $(WASM_SOURCES) Cargo.toml Cargo.lock rust-toolchain.toml .cargo/config.toml .tools/wasm-sources
-WASM_CRATES := -p tollgate-adapter -p tollgate-plugin -p tollgate-bench-empty -p tollgate-bench-calls -p tollgate-bench-hash
+# What the modules are measured against.
+BENCH_CRATES := -p tollgate-bench-empty -p tollgate-bench-calls -p tollgate-bench-hash
+WASM_CRATES := -p tollgate-adapter -p tollgate-plugin $(BENCH_CRATES)
 
 .PHONY: help
 help: ## this list
@@ -205,7 +207,7 @@ prove-canary: needs-run $(ENVOY_BIN) dist/canary.wasm ## canary: shares, rollbac
 .PHONY: bench
 bench: needs-bench $(ENVOY_BIN) wasm ## Criterion for the policies, then CPU per request in a real Envoy
 	cargo bench -p tollgate-benches
-	cargo build --release --target wasm32-wasip1 --target-dir target -p tollgate-bench-empty -p tollgate-bench-calls -p tollgate-bench-hash
+	cargo build --release --target wasm32-wasip1 --target-dir target $(BENCH_CRATES)
 	python3 benches/envoy/cpu.py --envoy '$(ENVOY_BIN)' --write docs/performance.md
 	cargo build -p tollgate-upstream
 	python3 benches/envoy/webhook.py --envoy '$(ENVOY_BIN)' --upstream '$(TARGET_DIR)/debug/tollgate-upstream' --write docs/performance.md
@@ -213,7 +215,7 @@ bench: needs-bench $(ENVOY_BIN) wasm ## Criterion for the policies, then CPU per
 .PHONY: bench-instructions
 bench-instructions: needs-bench $(ENVOY_BIN) wasm ## instructions per request in a real Envoy, counted by valgrind; BENCH_ARGS='--only gateway --functions gateway'
 	@command -v valgrind >/dev/null || { echo 'missing: valgrind. Debian: apt-get install valgrind' >&2; exit 1; }
-	@cargo build --release --target wasm32-wasip1 --target-dir target -p tollgate-bench-empty -p tollgate-bench-calls
+	@cargo build --release --target wasm32-wasip1 --target-dir target $(BENCH_CRATES)
 	@python3 benches/envoy/instructions.py --envoy '$(ENVOY_BIN)' $(BENCH_ARGS)
 
 # The parser that knows nothing of Tollgate.

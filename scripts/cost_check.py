@@ -340,11 +340,14 @@ def test_advances(binary):
     envoy.stop()
 
 
+CROWD_KEY = "crowd-key-0123456789-"
+
+
 class Crowd(Envoy):
-    """Eight workers, and consumers whose keys are `crowd-key-N`."""
+    """Eight workers, and consumers whose keys end in their numbers."""
 
     workers = 8
-    keys = [f"crowd-key-0123456789-{n}" for n in range(60)]
+    keys = [f"{CROWD_KEY}{n}" for n in range(60)]
     consumers = [{"id": f"c{n}", "keys": [{"id": "k", "sha256": hashlib.sha256(key.encode()).hexdigest()}]} for n, key in enumerate(keys)]
     action = {"direct_response": {"status": 200}}
 
@@ -362,7 +365,7 @@ def test_crowd(binary):
     script.write_text(f'''
         function init() math.randomseed(os.time()) end
         function request()
-          return wrk.format("GET", "/", {{ ["x-api-key"] = "crowd-key-0123456789-" .. math.random(0, {len(Crowd.keys) - 1}) }})
+          return wrk.format("GET", "/", {{ ["x-api-key"] = "{CROWD_KEY}" .. math.random(0, {len(Crowd.keys) - 1}) }})
         end''')
     sent, rounds = 0, 0
     while sent < 1.3 * calls * len(Crowd.keys) and rounds < 60:

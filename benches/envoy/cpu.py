@@ -16,7 +16,6 @@ import os
 import pathlib
 import random
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ import time
 
 import variants
 import real_envoy
+from rounds import median_interval, ratio_interval
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -75,34 +75,6 @@ def load(envoy, name, seconds, cpu):
     return spent / 1000 / (every_after - every)
 
 
-def median_interval(values):
-    """The median and its 95 % interval by order statistics (binomial, no assumption about the shape)."""
-    ordered = sorted(values)
-    n = len(ordered)
-    # The widest k with P(Binomial(n, 1/2) < k) <= 2.5 %.
-    total, k = 0.0, 0
-    probability = 0.5 ** n
-    while total + probability <= 0.025 and k < n // 2:
-        total += probability
-        probability = probability * (n - k) / (k + 1)
-        k += 1
-    low = max(k - 1, 0)
-    return statistics.median(ordered), ordered[low], ordered[n - 1 - low]
-
-
-def ratio_interval(over, empty, draws=2000):
-    """Ratio of the medians and its 95 % interval, by resampling whole rounds."""
-    shuffler = random.Random(1)
-    rounds = list(zip(over, empty))
-
-    def ratio(sample):
-        below = statistics.median(e for _, e in sample)
-        return statistics.median(o for o, _ in sample) / below if below > 0 else float("inf")
-
-    ratios = sorted(ratio(shuffler.choices(rounds, k=len(rounds))) for _ in range(draws))
-    return ratio(rounds), ratios[int(draws * 0.025)], ratios[int(draws * 0.975)]
-
-
 def table(results, chosen):
     none = results["none"]
     empty = [value - base for value, base in zip(results["empty"], none)]
@@ -112,7 +84,7 @@ def table(results, chosen):
             continue
         over = [value - base for value, base in zip(results[name], none)]
         middle, low, high = median_interval(over)
-        ratio, ratio_low, ratio_high = ratio_interval(over, empty)
+        ratio, ratio_low, ratio_high = ratio_interval([[value] for value in over], [[value] for value in empty])
         lines.append(f"| {variants.TITLES[name]} | {middle:.2f} ({low:.2f} to {high:.2f}) "
                      f"| {ratio:.1f} ({ratio_low:.1f} to {ratio_high:.1f}) |")
     middle, low, high = median_interval(none)

@@ -32,6 +32,7 @@ import time
 import cpu
 import variants
 import real_envoy
+from rounds import median_interval
 
 INLINE = "inline-key-0123456789abcdef"
 
@@ -302,7 +303,7 @@ def main():
                      ", ".join(f"{m:.1f}" for m in per_worker) + " MiB"))
     if args.only in (None, "lookups"):
         pairs = lookups(args.envoy, args.keys, args.rounds)
-        ratio, low, high = cpu.median_interval([many / few for few, many in pairs])
+        ratio, low, high = median_interval([many / few for few, many in pairs])
         rows.append((f"CPU a request, {args.keys} keys against 10, median of {args.rounds} pairs and its 95 % interval",
                      f"{ratio:.3f} ({low:.3f} to {high:.3f}) x, {statistics.median(f for f, _ in pairs):.1f} us with 10"))
     lines = [f"Envoy {real_envoy.version(args.envoy)}, {args.keys} keys, {cpu.machine()}", "", "| what | measured |", "|---|---|"]

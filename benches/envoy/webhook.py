@@ -22,6 +22,7 @@ import tempfile
 import cpu
 import variants
 import real_envoy
+from rounds import median_interval
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MIB = b"Z" * (1024 * 1024)
@@ -129,9 +130,9 @@ def main():
     lines = ["| 1 MiB | ms of the worker's CPU (median, 95 % interval) |", "|---|---|"]
     for title, values in [("unsigned POST", [r["unsigned"] for r in results]), ("signed POST", [r["signed"] for r in results]),
                           ("signed minus unsigned", added), ("bare HMAC-SHA256 loop", [r["bare"] for r in results])]:
-        middle, low, high = cpu.median_interval(values)
+        middle, low, high = median_interval(values)
         lines.append(f"| {title} | {middle:.2f} ({low:.2f} to {high:.2f}) |")
-    middle, low, high = cpu.median_interval(ratios)
+    middle, low, high = median_interval(ratios)
     lines.append(f"| **signed minus unsigned, x bare loop** | **{middle:.2f}** ({low:.2f} to {high:.2f}) |")
     text = "\n".join([f"Envoy {real_envoy.version(arguments.envoy)}, one worker, {cpu.machine()}; {arguments.rounds} rounds of "
                       f"{arguments.times} requests of each kind.", "", *lines])

@@ -11,11 +11,16 @@ import random
 import re
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 
 from measure import WINDOW, Windows, check, config, drive, limit, next_window, read_wrk, show, statuses, wrk
 from processes import ROOT, Delay, Envoy, Redis, Service
+
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from rounds import ratio_interval  # noqa: E402
 
 HASHED = re.compile(r"tollgate_(second|minute|hour|day|week|month|year)_[0-9a-f]{32}_[0-9]+")
 
@@ -104,50 +109,46 @@ def latency(options):
         envoys = world.envoys(listeners)
         for name in listeners:
             drive(envoys, name, 3, connections=2)
-        p99, rates = collections.defaultdict(list), collections.defaultdict(list)
-        tries = 0
-        while len(rates["global"]) < options.rounds and tries < 3 * options.rounds:
-            tries += 1
-            names, disturbed, found = list(listeners), stolen(), {}
-            random.shuffle(names)
-            for name in names:
-                found[name] = drive(envoys, name, 5, connections=2)
-            if stolen() - disturbed > STOLEN * 10 * (os.cpu_count() or 1):
-                continue
-            for name, done in found.items():
-                p99[name].append([d["p99"] for d in done])
-                rates[name].append(sum(d["requests"] for d in done) / 5)
-        rounds = len(rates["global"])
-        if rounds < 5:
-            print(f"not judged: in {tries - rounds} of {tries} rounds the host gave the processors to others", flush=True)
+        found, disturbed = undisturbed_rounds(envoys, list(listeners), options.rounds)
+        count = len(found["local"])
+        if count < 5:
+            print(f"not judged: in {disturbed} of {disturbed + count} rounds the host gave the processors to others", flush=True)
             return
+        p99 = {name: [[one["p99"] for one in done] for done in all] for name, all in found.items()}
         ratio, low, high = ratio_interval(p99["global"], p99["local"])
-        median = {name: statistics.median(one for all in rounds for one in all) for name, rounds in p99.items()}
-        rate = {name: round(statistics.median(all)) for name, all in rates.items()}
+        median = {name: statistics.median(one for done in all for one in done) for name, all in p99.items()}
+        rate = {name: round(statistics.median(sum(one["requests"] for one in done) / ROUND for done in all)) for name, all in found.items()}
         check("p99 at most 1.1 x that of a local limit", ratio <= 1.1, (
-            f"{ratio:.3f} ({low:.2f} to {high:.2f}): median {median['global']:.3f} ms of {rounds} rounds x {len(envoys)} proxies, local {median['local']:.3f} ms; "
-            f"requests/s {rate['global']}, local {rate['local']}; {tries - rounds} rounds disturbed; {sum(e.grpc_calls() for e in envoys)} calls"))
+            f"{ratio:.3f} ({low:.2f} to {high:.2f}): median {median['global']:.3f} ms of {count} rounds x {len(envoys)} proxies, local {median['local']:.3f} ms; "
+            f"requests/s {rate['global']}, local {rate['local']}; {disturbed} rounds disturbed; {sum(e.grpc_calls() for e in envoys)} calls"))
 
 
+# Seconds that one listener is loaded in a round.
+ROUND = 5
 # A round does not count if the machine's host took more than that part of the processors' time away.
 STOLEN = 0.005
+
+
+def undisturbed_rounds(envoys, names, wanted):
+    """({name: what `drive` found in each round that counts}, how many did not); each round loads all in random order."""
+    found, disturbed = {name: [] for name in names}, 0
+    bound = STOLEN * ROUND * len(names) * (os.cpu_count() or 1)
+    for _ in range(3 * wanted):
+        before = stolen()
+        done = {name: drive(envoys, name, ROUND, connections=2) for name in random.sample(names, len(names))}
+        if stolen() - before > bound:
+            disturbed += 1
+            continue
+        for name in names:
+            found[name].append(done[name])
+        if len(found[name]) == wanted:
+            break
+    return found, disturbed
 
 
 def stolen():
     """Seconds of processor time that the machine's host has given to others (proc(5), /proc/stat)."""
     return int(pathlib.Path("/proc/stat").read_text().split()[8]) / os.sysconf("SC_CLK_TCK")
-
-
-def ratio_interval(ones, others):
-    """The median of some rounds over that of others, and what 95 % of other rounds might have given, by drawing from these."""
-
-    def ratio(sample):
-        return statistics.median(x for i in sample for x in ones[i]) / statistics.median(x for i in sample for x in others[i])
-
-    shuffler = random.Random(1)
-    every = range(len(ones))
-    drawn = sorted(ratio(shuffler.choices(every, k=len(ones))) for _ in range(1000))
-    return ratio(every), drawn[25], drawn[-26]
 
 
 # docs/fleet.md, "What may be promised". deny: nothing, but for a lost counter about a lease a proxy. local: the limit, and
