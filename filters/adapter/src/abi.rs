@@ -199,7 +199,7 @@ pub(crate) fn read_status(value: &[u8]) -> Option<u16> {
 }
 
 /// Sets a header to one value.
-pub(crate) fn set_header(map: Map, name: &str, value: &[u8]) -> bool {
+pub(crate) fn set_header(map: Map, name: &[u8], value: &[u8]) -> bool {
     // SAFETY: pointers and sizes describe `name` and `value`.
     let status = unsafe {
         proxy_replace_header_map_value(
@@ -214,7 +214,7 @@ pub(crate) fn set_header(map: Map, name: &str, value: &[u8]) -> bool {
 }
 
 /// Adds a line to a header.
-pub(crate) fn add_header(map: Map, name: &str, value: &[u8]) -> bool {
+pub(crate) fn add_header(map: Map, name: &[u8], value: &[u8]) -> bool {
     // SAFETY: pointers and sizes describe `name` and `value`.
     let status = unsafe {
         proxy_add_header_map_value(
@@ -237,7 +237,7 @@ pub(crate) fn replace_buffer(buffer: Buffer, data: &[u8]) -> bool {
 }
 
 /// Removes all values of a header.
-pub(crate) fn remove_header(map: Map, name: &str) -> bool {
+pub(crate) fn remove_header(map: Map, name: &[u8]) -> bool {
     // SAFETY: pointer and size describe `name`.
     let status = unsafe { proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) };
     status == OK

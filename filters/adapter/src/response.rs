@@ -42,12 +42,15 @@ impl Stream {
             ResponseRead::Status => {
                 self.exchange.status = abi::status(Map::Response);
             }
-            ResponseRead::Headers => {
-                self.exchange.response = read_map(Map::Response);
-                let status = self.exchange.response.first(":status");
-                self.exchange.status = status.and_then(abi::read_status);
-            }
+            ResponseRead::Headers => self.read_response_headers(),
         }
+    }
+
+    #[inline(never)]
+    fn read_response_headers(&mut self) {
+        self.exchange.response = read_map(Map::Response);
+        let status = self.exchange.response.first(":status");
+        self.exchange.status = status.and_then(abi::read_status);
     }
 
     /// `size` bytes are readable: all since the start while the answer is held, else just the new ones.

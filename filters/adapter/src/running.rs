@@ -9,6 +9,7 @@ use crate::watch::Watch;
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use tollgate_core::Policy;
+use tollgate_core::exchange::{Exchange, Spare};
 use tollgate_gateway::Gateway;
 
 /// Often enough for the promises "within a second"; rare enough to cost nothing.
@@ -17,6 +18,8 @@ const TICK_MS: u32 = 250;
 const WAITING_TICK_MS: u32 = 10;
 /// A background call was queued by an exchange: the root shall send it, as soon as there can be a tick.
 const SEND_TICK_MS: u32 = 1;
+/// For so many exchanges at once buffers are kept.
+const MOST_SPARES: usize = 64;
 
 /// Streams keep the configuration they began with.
 pub(crate) struct Running {
@@ -27,6 +30,7 @@ pub(crate) struct Running {
     /// Milliseconds of ticks that the chain was not told of: sending needs more of them than it wants. Not read
     /// off the clock, which may stand still or be set back.
     untold: Cell<u32>,
+    spares: RefCell<Vec<Spare>>,
     period: Rc<Cell<u32>>,
 }
 
@@ -39,7 +43,27 @@ impl Running {
             watch,
             sleepers: RefCell::default(),
             untold: Cell::new(0),
+            spares: RefCell::default(),
             period,
+        }
+    }
+
+    /// Gives a new exchange the buffers of one that is over.
+    pub(crate) fn lend(&self, exchange: &mut Exchange) {
+        if let Some(mut spare) = self.spares.borrow_mut().pop() {
+            exchange.swap_buffers(&mut spare);
+        }
+    }
+
+    /// Keeps the buffers of an exchange that is over.
+    pub(crate) fn keep(&self, exchange: &mut Exchange) {
+        let mut spares = self.spares.borrow_mut();
+        if spares.len() < MOST_SPARES {
+            exchange.clear_buffers();
+            spares.push(Spare::default());
+            if let Some(spare) = spares.last_mut() {
+                exchange.swap_buffers(spare);
+            }
         }
     }
 

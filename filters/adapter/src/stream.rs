@@ -87,9 +87,10 @@ impl Stream {
 
     /// Like all callbacks of the request: whether it goes on.
     pub(crate) fn request_headers(&mut self, bodyless: bool, cell: &Rc<RefCell<Self>>) -> bool {
-        let headers = abi::header_map(Map::Request).map(Headers::from_wire);
-        let step = match headers {
-            Some(Ok(headers)) => self.begin(Exchange::new(headers, bodyless)),
+        self.running.lend(&mut self.exchange);
+        let read = abi::header_map(Map::Request).map(|wire| self.exchange.request.read_wire(wire));
+        let step = match read {
+            Some(Ok(())) => self.begin(bodyless),
             _ => self.unreadable(),
         };
         let goes_on = self.apply(step, cell);
@@ -97,9 +98,12 @@ impl Stream {
         goes_on || (self.exchange.headers_released && self.waits_for_body())
     }
 
-    fn begin(&mut self, exchange: Exchange) -> Step {
+    fn begin(&mut self, bodyless: bool) -> Step {
         let running = &self.running;
-        self.exchange = exchange.publishing(running.gateway.filter_state.clone());
+        self.exchange.bodyless = bodyless;
+        self.exchange
+            .facts
+            .want(running.gateway.filter_state.clone());
         self.exchange.can_hold_response = running.watch.can_hold_response();
         self.ask(|drive, chain, exchange, proxy| drive.request_headers(chain, exchange, proxy))
     }
@@ -113,6 +117,7 @@ impl Stream {
         question(&mut self.drive, &gateway.chain, &mut self.exchange, proxy)
     }
 
+    #[cold]
     fn unreadable(&mut self) -> Step {
         let details = "tollgate_internal_headers_unreadable";
         self.exchange.replied = Some(details.to_owned());
@@ -239,6 +244,7 @@ impl Stream {
 
     /// A request that waits to be woken is remembered. One that waits for its body is watched until the first body
     /// callback: without `allow_on_headers_stop_iteration` none will ever come.
+    #[inline(never)]
     fn watch(&mut self, cell: &Rc<RefCell<Self>>) {
         if self.drive.waits_for_wake() && !self.asleep {
             self.asleep = true;
@@ -255,6 +261,7 @@ impl Stream {
         }
     }
 
+    #[inline(never)]
     fn send(&self, reply: &LocalReply) {
         let headers = abi::serialize_pairs(
             reply
@@ -287,15 +294,16 @@ impl Stream {
     pub(crate) fn log(&mut self) {
         self.ask(|drive, chain, exchange, proxy| drive.log(chain, exchange, proxy));
         self.publish();
+        self.running.keep(&mut self.exchange);
     }
 }
 
 pub(crate) fn flush(map: Map, headers: &mut Headers) {
     headers.drain_changes(|name, change| {
         match change {
-            HeaderChange::Set(value) => abi::set_header(map, name.as_str(), value),
-            HeaderChange::Append(value) => abi::add_header(map, name.as_str(), value),
-            HeaderChange::Remove => abi::remove_header(map, name.as_str()),
+            HeaderChange::Set(value) => abi::set_header(map, name, value),
+            HeaderChange::Append(value) => abi::add_header(map, name, value),
+            HeaderChange::Remove => abi::remove_header(map, name),
         };
     });
 }

@@ -119,8 +119,10 @@ impl<P: Policy> Drive<P> {
     ) -> Step {
         self.ended = exchange.bodyless;
         policy.prepare(&mut self.stream, exchange, world);
-        let flow = policy.on_request_headers(&mut self.stream, exchange, world);
-        self.follow(flow, policy, exchange, world, &[][..])
+        match policy.on_request_headers(&mut self.stream, exchange, world) {
+            Flow::Continue => Step::Forward,
+            flow => self.follow(flow, policy, exchange, world, &[][..]),
+        }
     }
 
     /// More of the body is there: `buffered` bytes in all since it began; `ended` with its end,
@@ -186,6 +188,7 @@ impl<P: Policy> Drive<P> {
     }
 
     /// Acts on a flow; feeds the body as far as it is there.
+    #[inline(never)]
     fn follow(
         &mut self,
         mut flow: Flow,

@@ -1,6 +1,6 @@
 //! One HTTP exchange: the request and its answer, as policies see and change them.
 
-use crate::headers::Headers;
+use crate::headers::{Buffers, Headers, MOST_SPARE_BYTES};
 use crate::world::{Attribute, World};
 use std::any::Any;
 use std::ops::Range;
@@ -105,8 +105,14 @@ impl Facts {
 
     /// Leaves a value in filter state, for the access log, tracing and filters loaded separately.
     /// `name` is one of [`state_name`]; what the configuration does not want is dropped at once.
+    #[inline]
     pub fn publish(&mut self, name: &'static str, value: impl AsRef<[u8]>) {
-        if self.wanted.as_ref().is_some_and(|w| !w.contains(&name)) {
+        self.publish_bytes(name, value.as_ref());
+    }
+
+    #[inline(never)]
+    fn publish_bytes(&mut self, name: &'static str, value: &[u8]) {
+        if !self.wants(name) {
             return;
         }
         if self.pending.is_empty() {
@@ -115,7 +121,7 @@ impl Facts {
         }
         self.pending.retain(|(n, _)| *n != name);
         let start = self.values.len();
-        self.values.extend_from_slice(value.as_ref());
+        self.values.extend_from_slice(value);
         self.pending.push((name, start..self.values.len()));
     }
 
@@ -127,12 +133,27 @@ impl Facts {
         self.values.clear();
     }
 
+    /// Limits what is published to these names; each costs a hostcall and Envoy an object.
+    pub fn want(&mut self, names: Option<Rc<[&'static str]>>) {
+        self.wanted = names;
+    }
+
     /// What was published since the last call, as values of their own.
     pub fn take_published(&mut self) -> Vec<(&'static str, Vec<u8>)> {
         let mut all = Vec::new();
         self.drain_published(|name, value| all.push((name, value.to_vec())));
         all
     }
+}
+
+/// Buffers of an exchange that is over, for the next one: allocating them anew would be a tenth of what an exchange
+/// costs inside the VM.
+#[derive(Debug, Default)]
+pub struct Spare {
+    request: Buffers,
+    response: Buffers,
+    pending: Vec<(&'static str, Range<usize>)>,
+    values: Vec<u8>,
 }
 
 /// See the module.
@@ -184,10 +205,29 @@ impl Exchange {
         }
     }
 
+    /// Forgets the headers and what was published, but not the room for them.
+    pub fn clear_buffers(&mut self) {
+        self.request.clear();
+        self.response.clear();
+        self.facts.pending.clear();
+        self.facts.values.clear();
+        if self.facts.values.capacity() > MOST_SPARE_BYTES {
+            self.facts.values = Vec::new();
+        }
+    }
+
+    /// Takes the buffers of an exchange before this one, or hands them on. Both must be empty.
+    pub fn swap_buffers(&mut self, spare: &mut Spare) {
+        self.request.swap_buffers(&mut spare.request);
+        self.response.swap_buffers(&mut spare.response);
+        std::mem::swap(&mut self.facts.pending, &mut spare.pending);
+        std::mem::swap(&mut self.facts.values, &mut spare.values);
+    }
+
     /// Limits what is published to these names; each costs a hostcall and Envoy an object.
     #[must_use]
     pub fn publishing(mut self, names: Option<Rc<[&'static str]>>) -> Self {
-        self.facts.wanted = names;
+        self.facts.want(names);
         self
     }
 
@@ -234,6 +274,7 @@ impl Exchange {
     }
 }
 
+#[cold]
 fn consumer_from_filter_state(world: &dyn World) -> Option<Consumer> {
     let text = |name| {
         let bytes = world.attribute(Attribute::FilterState(name))?;

@@ -5,55 +5,13 @@
 //! [proxy-wasm ABI](https://github.com/proxy-wasm/spec/tree/main/abi-versions/v0.2.1#serialized-map) and
 //! remembers what was changed, so that the adapter can send just the changes.
 
+mod name;
+mod wire;
+
+pub use name::HeaderName;
+pub use wire::MalformedMap;
+
 use std::fmt;
-use std::rc::Rc;
-
-/// A header name: lower-case, valid by RFC 9110, or a pseudo header such as `:path`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct HeaderName(Rc<str>);
-
-impl HeaderName {
-    /// Takes a name in any case. `None` if it is not a field name (RFC 9110, 5.1).
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        let bare = name.strip_prefix(':').unwrap_or(name);
-        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-        if bare.is_empty() || bare.len() > 256 || !bare.bytes().all(token) {
-            return None;
-        }
-        Some(Self(Rc::from(name.to_ascii_lowercase())))
-    }
-
-    /// For names written in the code, which must be lower-case already.
-    #[must_use]
-    pub fn from_static(name: &'static str) -> Self {
-        Self(Rc::from(name))
-    }
-
-    /// The name, lower-case.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether this is a pseudo header (`:path`, `:status`).
-    #[must_use]
-    pub fn is_pseudo(&self) -> bool {
-        self.0.starts_with(':')
-    }
-}
-
-impl fmt::Debug for HeaderName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
-    }
-}
-
-impl fmt::Display for HeaderName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// One change that a policy made and the proxy has still to be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,33 +38,30 @@ impl HeaderOp {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Duplicate;
 
-/// The bytes were not a serialized header map.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MalformedMap;
-
 #[derive(Clone, Copy)]
 struct Span {
     start: usize,
     len: usize,
 }
 
+/// A pair. What was changed is marked here and not listed apart, and values lie among the bytes of the map: most requests
+/// set several headers, and an allocation for each would cost more than the setting.
 struct Entry {
     name: Span,
     value: Span,
+    change: Change,
 }
 
-/// A change, its new value among the bytes of the map: most requests set several headers, and an
-/// allocation for each would cost more than the setting.
-struct Change {
-    name: HeaderName,
-    kind: Kind,
-}
-
-#[derive(Clone, Copy)]
-enum Kind {
-    Set(Span),
-    Append(Span),
-    Remove,
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// As it came, or told already.
+    None,
+    /// Replaces all values of the name.
+    Set,
+    /// A line beside the others.
+    Append,
+    /// No pair any more: stands for the removal of all values, until that is told.
+    Removed,
 }
 
 /// What a change does to a header, as [`Headers::drain_changes`] shows it.
@@ -123,14 +78,29 @@ pub enum HeaderChange<'a> {
 /// See the module. Lookups take lower-case names.
 #[derive(Default)]
 pub struct Headers {
+    /// As the proxy handed them over.
     bytes: Vec<u8>,
+    /// What was added; spans count on from the end of `bytes`.
+    added: Vec<u8>,
     entries: Vec<Entry>,
-    changes: Vec<Change>,
+    /// There are changes to be told.
+    changed: bool,
+}
+
+/// The room that a map had.
+#[derive(Default)]
+pub(crate) struct Buffers {
+    added: Vec<u8>,
+    entries: Vec<Entry>,
 }
 
 /// Pairs that policies add without the map having to grow, and bytes for them.
 const ROOM: usize = 8;
 const ROOM_BYTES: usize = 512;
+
+/// Larger buffers are not kept for the next exchange.
+const MOST_SPARE: usize = 128;
+pub(crate) const MOST_SPARE_BYTES: usize = 4_096;
 
 impl Headers {
     /// For tests and other hosts than a proxy. Names are lower-cased.
@@ -145,50 +115,6 @@ impl Headers {
             );
         }
         map
-    }
-
-    /// Takes the serialized map of the proxy-wasm ABI: `u32` count, then a `u32` name length and
-    /// a `u32` value length for each pair, then each name and value followed by a NUL; little endian.
-    ///
-    /// # Errors
-    /// [`MalformedMap`] when the lengths do not fit the bytes.
-    pub fn from_wire(bytes: Vec<u8>) -> Result<Self, MalformedMap> {
-        if bytes.is_empty() {
-            return Ok(Self::default());
-        }
-        let count = read_len(&bytes, 0)?;
-        // Each pair takes at least 8 bytes of lengths and two NULs, so a count cannot make us
-        // reserve more than the message itself.
-        if count > bytes.len() / 10 {
-            return Err(MalformedMap);
-        }
-        let mut entries = Vec::with_capacity(count.saturating_add(ROOM));
-        let mut lengths_at = 4_usize;
-        let mut at = count
-            .checked_mul(8)
-            .and_then(|n| n.checked_add(4))
-            .ok_or(MalformedMap)?;
-        for _ in 0..count {
-            let name = Span {
-                start: at,
-                len: read_len(&bytes, lengths_at)?,
-            };
-            let value = Span {
-                start: after(name)?,
-                len: read_len(&bytes, lengths_at.checked_add(4).ok_or(MalformedMap)?)?,
-            };
-            at = after(value)?;
-            if at > bytes.len() {
-                return Err(MalformedMap);
-            }
-            lengths_at = lengths_at.checked_add(8).ok_or(MalformedMap)?;
-            entries.push(Entry { name, value });
-        }
-        Ok(Self {
-            bytes,
-            entries,
-            changes: Vec::new(),
-        })
     }
 
     /// The first value, where the proxy itself guarantees that there is only one (pseudo headers)
@@ -218,7 +144,7 @@ impl Headers {
     ) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         self.entries
             .iter()
-            .filter(move |e| is_named(&self.bytes, e, name))
+            .filter(move |e| is_named(&self.bytes, &self.added, e, name))
             .map(|e| self.slice(e.value))
     }
 
@@ -232,45 +158,47 @@ impl Headers {
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.entries
             .iter()
+            .filter(|e| e.change != Change::Removed)
             .map(|e| (self.slice(e.name), self.slice(e.value)))
     }
 
     /// How many pairs there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.iter().count()
     }
 
     /// Whether there is no pair.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.iter().next().is_none()
     }
 
     /// Replaces all values of the name by one. CR, LF and NUL become spaces: Envoy does not check
     /// what a filter sets, so a value with a line break would split the message.
+    #[inline]
     pub fn set(&mut self, name: &HeaderName, value: impl AsRef<[u8]>) {
-        if self.changes.is_empty() {
-            self.changes.reserve(ROOM);
-            self.entries.reserve(ROOM);
-            self.bytes.reserve(ROOM_BYTES);
-        }
+        self.set_bytes(name, value.as_ref());
+    }
+
+    #[inline(never)]
+    fn set_bytes(&mut self, name: &HeaderName, value: &[u8]) {
         self.forget(name.as_str());
-        let value = self.add(name, value.as_ref());
-        self.record(name, Kind::Set(value));
+        self.add(name, value, Change::Set);
     }
 
     /// Adds a line besides those that are there (`set-cookie`); values are cleaned as by [`Headers::set`].
     pub fn append(&mut self, name: &HeaderName, value: impl AsRef<[u8]>) {
-        let value = self.add(name, value.as_ref());
-        self.changes.push(Change {
-            name: name.clone(),
-            kind: Kind::Append(value),
-        });
+        self.add(name, value.as_ref(), Change::Append);
     }
 
-    fn add(&mut self, name: &HeaderName, value: &[u8]) -> Span {
-        let start = self.bytes.len();
+    fn add(&mut self, name: &HeaderName, value: &[u8], change: Change) {
+        if !self.changed {
+            self.changed = true;
+            self.entries.reserve(ROOM);
+            self.added.reserve(ROOM_BYTES);
+        }
+        let start = self.bytes.len().saturating_add(self.added.len());
         let clean = |b: &u8| {
             if matches!(b, b'\r' | b'\n' | 0) {
                 b' '
@@ -278,47 +206,60 @@ impl Headers {
                 *b
             }
         };
-        self.bytes.extend(value.iter().map(clean));
+        self.added.extend(value.iter().map(clean));
         let value = Span {
             start,
             len: value.len(),
         };
         let name = self.keep(name.as_str().as_bytes());
-        self.entries.push(Entry { name, value });
-        value
+        self.entries.push(Entry {
+            name,
+            value,
+            change,
+        });
     }
 
     /// Removes all values of the name; does nothing (and costs nothing) when there is none.
     /// Pseudo headers stay.
+    #[inline(never)]
     pub fn remove(&mut self, name: &HeaderName) -> bool {
         if name.is_pseudo() || !self.contains(name.as_str()) {
             return false;
         }
         self.forget(name.as_str());
-        self.record(name, Kind::Remove);
+        self.add(name, b"", Change::Removed);
         true
     }
 
-    /// Shows the changes since the last call, in order, for the proxy.
-    pub fn drain_changes(&mut self, mut show: impl FnMut(&HeaderName, HeaderChange<'_>)) {
-        for change in std::mem::take(&mut self.changes) {
-            let kind = match change.kind {
-                Kind::Set(span) => HeaderChange::Set(self.slice(span)),
-                Kind::Append(span) => HeaderChange::Append(self.slice(span)),
-                Kind::Remove => HeaderChange::Remove,
-            };
-            show(&change.name, kind);
+    /// Shows the changes since the last call, in order, for the proxy: names and what becomes of them.
+    pub fn drain_changes(&mut self, mut show: impl FnMut(&[u8], HeaderChange<'_>)) {
+        if !std::mem::take(&mut self.changed) {
+            return;
         }
+        let (bytes, added) = (&self.bytes, &self.added);
+        self.entries.retain_mut(|entry| {
+            let value = slice(bytes, added, entry.value);
+            let change = match std::mem::replace(&mut entry.change, Change::None) {
+                Change::None => return true,
+                Change::Set => HeaderChange::Set(value),
+                Change::Append => HeaderChange::Append(value),
+                Change::Removed => HeaderChange::Remove,
+            };
+            show(slice(bytes, added, entry.name), change);
+            change != HeaderChange::Remove
+        });
     }
 
     /// The changes since the last call, as values of their own.
     pub fn take_ops(&mut self) -> Vec<HeaderOp> {
         let mut ops = Vec::new();
         self.drain_changes(|name, change| {
+            // What was changed has a `HeaderName`.
+            let name = HeaderName::known(std::str::from_utf8(name).unwrap_or_default());
             ops.push(match change {
-                HeaderChange::Set(value) => HeaderOp::Set(name.clone(), value.to_vec()),
-                HeaderChange::Append(value) => HeaderOp::Append(name.clone(), value.to_vec()),
-                HeaderChange::Remove => HeaderOp::Remove(name.clone()),
+                HeaderChange::Set(value) => HeaderOp::Set(name, value.to_vec()),
+                HeaderChange::Append(value) => HeaderOp::Append(name, value.to_vec()),
+                HeaderChange::Remove => HeaderOp::Remove(name),
             });
         });
         ops
@@ -327,39 +268,58 @@ impl Headers {
     /// Whether there is a change that nobody was shown yet.
     #[must_use]
     pub fn is_changed(&self) -> bool {
-        !self.changes.is_empty()
-    }
-
-    fn record(&mut self, name: &HeaderName, kind: Kind) {
-        self.changes.retain(|c| c.name != *name);
-        self.changes.push(Change {
-            name: name.clone(),
-            kind,
-        });
+        self.changed
     }
 
     fn forget(&mut self, name: &str) {
-        let bytes = &self.bytes;
-        self.entries.retain(|e| !is_named(bytes, e, name));
+        let (bytes, added) = (&self.bytes, &self.added);
+        self.entries
+            .retain(|e| e.name.len != name.len() || slice(bytes, added, e.name) != name.as_bytes());
     }
 
     fn push(&mut self, name: &[u8], value: &[u8]) {
         let name = self.keep(name);
         let value = self.keep(value);
-        self.entries.push(Entry { name, value });
+        self.entries.push(Entry {
+            name,
+            value,
+            change: Change::None,
+        });
     }
 
     fn keep(&mut self, bytes: &[u8]) -> Span {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(bytes);
+        let start = self.bytes.len().saturating_add(self.added.len());
+        self.added.extend_from_slice(bytes);
         Span {
             start,
             len: bytes.len(),
         }
     }
 
+    /// Forgets all pairs, but not the room for them, unless there is a lot of it.
+    pub(crate) fn clear(&mut self) {
+        self.bytes = Vec::new();
+        self.added.clear();
+        self.entries.clear();
+        self.changed = false;
+        if self.entries.capacity() > MOST_SPARE || self.added.capacity() > MOST_SPARE_BYTES {
+            *self = Self::default();
+        }
+    }
+
+    pub(crate) fn swap_buffers(&mut self, buffers: &mut Buffers) {
+        std::mem::swap(&mut self.added, &mut buffers.added);
+        std::mem::swap(&mut self.entries, &mut buffers.entries);
+    }
+
     fn slice(&self, span: Span) -> &[u8] {
-        slice(&self.bytes, span)
+        slice(&self.bytes, &self.added, span)
+    }
+}
+
+impl fmt::Debug for Buffers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Buffers").finish_non_exhaustive()
     }
 }
 
@@ -373,29 +333,17 @@ impl fmt::Debug for Headers {
 }
 
 /// Most names differ in length, which is cheaper to see than their bytes.
-fn is_named(bytes: &[u8], entry: &Entry, name: &str) -> bool {
-    entry.name.len == name.len() && slice(bytes, entry.name) == name.as_bytes()
+fn is_named(bytes: &[u8], added: &[u8], entry: &Entry, name: &str) -> bool {
+    entry.name.len == name.len()
+        && entry.change != Change::Removed
+        && slice(bytes, added, entry.name) == name.as_bytes()
 }
 
-fn slice(bytes: &[u8], span: Span) -> &[u8] {
-    bytes
-        .get(span.start..span.start.saturating_add(span.len))
+fn slice<'a>(bytes: &'a [u8], added: &'a [u8], span: Span) -> &'a [u8] {
+    let (from, start) = match span.start.checked_sub(bytes.len()) {
+        Some(start) => (added, start),
+        None => (bytes, span.start),
+    };
+    from.get(start..start.saturating_add(span.len))
         .unwrap_or_default()
-}
-
-fn read_len(bytes: &[u8], at: usize) -> Result<usize, MalformedMap> {
-    let end = at.checked_add(4).ok_or(MalformedMap)?;
-    let four: [u8; 4] = bytes
-        .get(at..end)
-        .and_then(|s| s.try_into().ok())
-        .ok_or(MalformedMap)?;
-    usize::try_from(u32::from_le_bytes(four)).map_err(|_| MalformedMap)
-}
-
-/// The position after a span and its NUL.
-fn after(span: Span) -> Result<usize, MalformedMap> {
-    span.start
-        .checked_add(span.len)
-        .and_then(|n| n.checked_add(1))
-        .ok_or(MalformedMap)
 }

@@ -105,9 +105,10 @@ impl Matcher {
                 .is_none_or(|p| p.matches(exchange.path()))
             && (self.methods.is_empty() || self.methods.iter().any(|m| m == exchange.method()))
             && self.headers.iter().all(|h| h.matches(exchange))
-            && self.route.as_ref().is_none_or(|route| {
-                world.attribute(Attribute::RouteName).as_deref() == Some(route.as_slice())
-            })
+            && self
+                .route
+                .as_ref()
+                .is_none_or(|route| is_route(route, world))
     }
 
     /// For rules that let more pass than the default does: like [`Matcher::matches`], but never for
@@ -141,15 +142,22 @@ impl Matcher {
     }
 
     fn hosts_match(&self, exchange: &Exchange) -> bool {
-        if self.hosts.is_empty() {
-            return true;
-        }
+        self.hosts.is_empty() || self.names_host(exchange)
+    }
+
+    #[inline(never)]
+    fn names_host(&self, exchange: &Exchange) -> bool {
         let host = without_port(exchange.authority()).to_ascii_lowercase();
         self.hosts.iter().any(|pattern| match pattern {
             HostPattern::Exact(exact) => *exact == host,
             HostPattern::Suffix(suffix) => host.len() > suffix.len() && host.ends_with(suffix),
         })
     }
+}
+
+#[inline(never)]
+fn is_route(route: &[u8], world: &dyn World) -> bool {
+    world.attribute(Attribute::RouteName).as_deref() == Some(route)
 }
 
 /// Whether a path reads the same before and after what servers do to paths: no dot segments, no
@@ -182,10 +190,15 @@ impl PathPattern {
             Self::Exact(exact) => path == exact,
             Self::Prefix(prefix) => path.starts_with(prefix),
             Self::Template(segments) => template_values(segments, path).is_some(),
-            // Not UTF-8: not a path that anybody wrote a pattern for.
-            Self::Regex(regex) => std::str::from_utf8(path).is_ok_and(|p| regex.is_match(p)),
+            Self::Regex(regex) => is_match(regex, path),
         }
     }
+}
+
+/// What is not UTF-8 is not a text that anybody wrote a pattern for.
+#[inline(never)]
+fn is_match(regex: &Regex, text: &[u8]) -> bool {
+    std::str::from_utf8(text).is_ok_and(|text| regex.is_match(text))
 }
 
 impl TextPattern {
@@ -225,7 +238,7 @@ impl TextPattern {
         match self {
             Self::Exact(exact) => text == exact,
             Self::Prefix(prefix) => text.starts_with(prefix),
-            Self::Regex(regex) => std::str::from_utf8(text).is_ok_and(|t| regex.is_match(t)),
+            Self::Regex(regex) => is_match(regex, text),
             Self::Present => true,
         }
     }
@@ -337,6 +350,7 @@ fn template(text: &str, value: &Value<'_>) -> Option<Vec<Segment>> {
     Some(segments)
 }
 
+#[inline(never)]
 fn template_values<'t, 'p>(
     segments: &'t [Segment],
     path: &'p [u8],

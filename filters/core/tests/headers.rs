@@ -10,23 +10,11 @@
 #[macro_use(test)]
 extern crate tollgate_wasm_test;
 
+mod common;
+
+use common::wire;
 use proptest::prelude::*;
 use tollgate_core::headers::{Duplicate, HeaderName, HeaderOp, Headers};
-
-fn wire(pairs: &[(&[u8], &[u8])]) -> Vec<u8> {
-    let mut bytes = u32::try_from(pairs.len()).unwrap().to_le_bytes().to_vec();
-    for (n, v) in pairs {
-        bytes.extend(u32::try_from(n.len()).unwrap().to_le_bytes());
-        bytes.extend(u32::try_from(v.len()).unwrap().to_le_bytes());
-    }
-    for (n, v) in pairs {
-        bytes.extend_from_slice(n);
-        bytes.push(0);
-        bytes.extend_from_slice(v);
-        bytes.push(0);
-    }
-    bytes
-}
 
 #[test]
 fn a_second_value_is_seen_and_refused() {
