@@ -6,6 +6,7 @@ use crate::experiment::Experiment;
 use crate::marker::{Carried, Marker};
 use crate::visitor::Visitor;
 use crate::watch::{Measured, Watched};
+use tollgate_core::UnixNanos;
 use tollgate_core::exchange::{Exchange, state_name};
 use tollgate_core::flow::{Flow, ResponseFlow, ResponseRead};
 use tollgate_core::headers::HeaderName;
@@ -73,17 +74,15 @@ impl Policy for Canary {
                 let carried = stream.carried.as_ref();
                 let before = carried.and_then(|c| c.about(&experiment.flag));
                 let (decision, visitor) = experiment.decide(exchange, world, before);
+                if stream.decisions.is_empty() {
+                    stream.decisions = Vec::with_capacity(self.experiments.len());
+                }
                 stream.decisions.push((at, decision));
                 stream.visitors.extend(visitor.map(|v| (at, v)));
             }
         }
         if let (Some(since), Some(log)) = (logged, &self.decision_log) {
-            let took = world.clock().since(since).0;
-            for (experiment, decision) in self.decided(stream) {
-                let variant = experiment.variant(decision.variant).map_or("", |v| &v.name);
-                let reason = decision.reason.code();
-                log.line(since, took, &experiment.flag, variant, reason, world);
-            }
+            self.log(log, since, stream, world);
         }
         // Only now, so that no decision depends on what another one set.
         self.apply(stream, exchange, world);
@@ -119,7 +118,7 @@ impl Policy for Canary {
                 tell_rollback(experiment, exchange);
             }
         }
-        if exchange.replied.is_none() {
+        if exchange.replied.is_none() && !stream.visitors.is_empty() {
             self.set_cookies(stream, exchange, world);
         }
         ResponseFlow::Continue
@@ -169,9 +168,17 @@ impl Canary {
         })
     }
 
+    #[inline(never)]
+    fn log(&self, log: &DecisionLog, since: UnixNanos, stream: &CanaryStream, world: &dyn World) {
+        let took = world.clock().since(since).0;
+        for (experiment, decision) in self.decided(stream) {
+            let variant = experiment.variant(decision.variant).map_or("", |v| &v.name);
+            let reason = decision.reason.code();
+            log.line(since, took, &experiment.flag, variant, reason, world);
+        }
+    }
+
     fn apply(&self, stream: &CanaryStream, exchange: &mut Exchange, world: &dyn World) {
-        let (mut states, mut reasons) = (String::new(), String::new());
-        let wants_reasons = exchange.facts.wants(state_name::VARIANT_REASON);
         for (experiment, decision) in self.decided(stream) {
             let Some(variant) = experiment.variant(decision.variant) else {
                 continue;
@@ -181,29 +188,58 @@ impl Canary {
             if let Some(Some(metric)) = variant.metrics.get(decision.reason.index()) {
                 world.count(*metric, 1);
             }
-            if !states.is_empty() {
-                states.push(',');
-                reasons.push(',');
-            }
-            states.push_str(&variant.state);
-            if wants_reasons {
-                reasons.push_str(decision.reason.code());
-            }
         }
-        if !states.is_empty() {
-            exchange.facts.publish(state_name::VARIANT, states);
-            exchange.facts.publish(state_name::VARIANT_REASON, reasons);
+        let mut told = self.told(stream);
+        match (told.next(), told.next()) {
+            (Some((state, reason)), None) => {
+                exchange.facts.publish(state_name::VARIANT, state);
+                exchange.facts.publish(state_name::VARIANT_REASON, reason);
+            }
+            (Some(_), Some(_)) => self.publish_all(stream, exchange),
+            (None, _) => {}
         }
         if let Some(marker) = self.marker.as_ref().filter(|m| m.send) {
-            let decided = self.decided(stream).filter_map(|(experiment, decision)| {
-                let variant = experiment.variant(decision.variant)?;
-                Some((variant.state.as_str(), decision.reason == Reason::Forced))
-            });
-            let (carried, now) = (stream.carried.as_ref(), world.now());
-            marker.put(&mut exchange.request, decided, carried, now);
+            self.mark(marker, stream, exchange, world);
         }
     }
 
+    /// `flag:variant` and the reason, of each experiment that decided.
+    fn told<'a>(
+        &'a self,
+        stream: &'a CanaryStream,
+    ) -> impl Iterator<Item = (&'a str, &'static str)> {
+        self.decided(stream).filter_map(|(experiment, decision)| {
+            let variant = experiment.variant(decision.variant)?;
+            Some((variant.state.as_str(), decision.reason.code()))
+        })
+    }
+
+    #[inline(never)]
+    fn publish_all(&self, stream: &CanaryStream, exchange: &mut Exchange) {
+        let (states, reasons): (Vec<&str>, Vec<&str>) = self.told(stream).unzip();
+        let facts = &mut exchange.facts;
+        facts.publish(state_name::VARIANT, states.join(","));
+        facts.publish(state_name::VARIANT_REASON, reasons.join(","));
+    }
+
+    /// Tells the filters of the services behind this one.
+    #[inline(never)]
+    fn mark(
+        &self,
+        marker: &Marker,
+        stream: &CanaryStream,
+        exchange: &mut Exchange,
+        world: &dyn World,
+    ) {
+        let decided = self.decided(stream).filter_map(|(experiment, decision)| {
+            let variant = experiment.variant(decision.variant)?;
+            Some((variant.state.as_str(), decision.reason == Reason::Forced))
+        });
+        let (carried, now) = (stream.carried.as_ref(), world.now());
+        marker.put(&mut exchange.request, decided, carried, now);
+    }
+
+    #[inline(never)]
     fn set_cookies(&self, stream: &CanaryStream, exchange: &mut Exchange, world: &dyn World) {
         for (at, visitor) in &stream.visitors {
             let decided = stream.decisions.iter().find(|(other, _)| other == at);
@@ -221,6 +257,7 @@ impl Canary {
 }
 
 /// Whoever would have got a variant that was rolled back is told which rule it broke.
+#[cold]
 fn tell_rollback(experiment: &Experiment, exchange: &mut Exchange) {
     let watch = experiment.watch.as_ref();
     let header = watch.and_then(|w| w.rollback.as_ref()?.response_header.as_ref());

@@ -97,21 +97,36 @@ impl Accounts {
 
     fn charge_one(
         &self,
-        mut part: Part,
+        part: Part,
         charge: Charge,
         budgets: &Budgets,
         meters: &Meters,
         world: &dyn World,
     ) -> Result<(Taken, Standing), Refusal> {
         let mut advances = self.advances.borrow_mut();
+        if let Charge::Spent(cost) = charge
+            && let Some((generation, left)) = advances.pay(&part, cost)
+        {
+            let from_advance = Some(generation);
+            return Ok((Taken { part, from_advance }, Standing::quiet(left)));
+        }
+        self.charge_record(part, charge, &mut advances, budgets, meters, world)
+    }
+
+    #[inline(never)]
+    fn charge_record(
+        &self,
+        mut part: Part,
+        charge: Charge,
+        advances: &mut Advances,
+        budgets: &Budgets,
+        meters: &Meters,
+        world: &dyn World,
+    ) -> Result<(Taken, Standing), Refusal> {
         let known = match charge {
             Charge::Spent(cost) => Some(cost),
             Charge::Reserved(_) => None,
         };
-        if let Some((generation, left)) = known.and_then(|cost| advances.pay(&part, cost)) {
-            let from_advance = Some(generation);
-            return Ok((Taken { part, from_advance }, Standing::quiet(left)));
-        }
         let Part { key, lines } = &mut part;
         let done = self.trip(key, meters, world, |account| {
             if known.is_some() {
@@ -151,6 +166,7 @@ impl Accounts {
 
     /// Replaces what was taken by the true cost. Returns how budgets stand, `None` if some of it had to
     /// be put off to a later tick.
+    #[inline(never)]
     pub fn settle(
         &self,
         hold: Hold,
@@ -173,6 +189,7 @@ impl Accounts {
         standing
     }
 
+    #[cold]
     fn defer(&self, part: Taken, charge: Charge, cost: Money, meters: &Meters, world: &dyn World) {
         let mut deferred = self.deferred.borrow_mut();
         if deferred.len() < MAX_DEFERRED {
@@ -231,6 +248,7 @@ impl Accounts {
         self.deferred.borrow_mut().append(&mut waiting);
     }
 
+    #[inline(never)]
     fn try_settle(
         &self,
         taken: &Taken,

@@ -41,11 +41,15 @@ impl Cost {
             } else {
                 price.matcher.matches(exchange, world)
             };
-            if matches {
-                found.push(at);
-                if price.models.is_none() {
-                    break;
-                }
+            if !matches {
+                continue;
+            }
+            if found.is_empty() && price.models.is_none() {
+                return vec![at];
+            }
+            found.push(at);
+            if price.models.is_none() {
+                break;
             }
         }
         found
@@ -71,7 +75,7 @@ impl Cost {
         asked: Option<Asked>,
         exchange: &mut Exchange,
         world: &dyn World,
-    ) -> Result<Option<Call>, Flow> {
+    ) -> Result<Option<Box<Call>>, Flow> {
         let Some(mut call) = self.price(candidates, asked, exchange, world)? else {
             self.count(Reason::Unpriced, world);
             return Ok(None);
@@ -91,7 +95,7 @@ impl Cost {
         asked: Option<Asked>,
         exchange: &mut Exchange,
         world: &dyn World,
-    ) -> Result<Option<Call>, Flow> {
+    ) -> Result<Option<Box<Call>>, Flow> {
         let requested = self.requested(&candidates, asked.as_ref());
         if let Some(asked) = &asked {
             self.judge(&candidates, requested, asked, world)?;
@@ -109,11 +113,7 @@ impl Cost {
         let estimated = |(at, price): (usize, &Price)| {
             let varies = asked.is_some() || needs.request_size || !price.multipliers.is_empty();
             let estimate = if varies {
-                let bytes = request_bytes.unwrap_or(0);
-                let usage = price.expected(asked.as_ref());
-                price
-                    .estimate(&usage, bytes, price.factor(consumer))
-                    .unwrap_or(Money::MAX)
+                estimate(price, asked.as_ref(), request_bytes, consumer)
             } else {
                 price.estimate
             };
@@ -132,7 +132,7 @@ impl Cost {
         let Some((costliest, estimate)) = chosen else {
             return Ok(None);
         };
-        Ok(Some(Call {
+        Ok(Some(Box::new(Call {
             candidates,
             costliest,
             estimate,
@@ -154,10 +154,11 @@ impl Cost {
             held: false,
             read: 0,
             cost: None,
-        }))
+        })))
     }
 
     /// The rule for the model that the request asks for.
+    #[inline(never)]
     fn requested(&self, candidates: &[usize], asked: Option<&Asked>) -> Option<usize> {
         let model = self.aliases.resolve(asked?.model.as_deref()?);
         let fits = |p: &Price| p.models.as_ref().is_none_or(|m| m.contain(model));
@@ -167,6 +168,7 @@ impl Cost {
     }
 
     /// A request that is not as it must be is refused before it costs anything.
+    #[inline(never)]
     fn judge(
         &self,
         candidates: &[usize],
@@ -188,26 +190,15 @@ impl Cost {
         judged.map_err(|invalid| self.invalid(&invalid, world))
     }
 
+    #[cold]
     pub(crate) fn invalid(&self, invalid: &Invalid, world: &dyn World) -> Flow {
         self.count(Reason::RequestInvalid, world);
         replies::invalid(invalid).into()
     }
 
     fn needs(&self, candidates: &[usize]) -> Needs {
-        let mut needs = Needs {
-            flat: true,
-            ..Needs::default()
-        };
-        for (_, price) in self.rules(candidates) {
-            let reads = price.tokens.is_some() || price.models.is_some();
-            needs.usage |= reads && price.format.table.is_some();
-            needs.end |= price.needs_end();
-            needs.headers |= price.needs_headers() || price.needs_end();
-            needs.status |= !price.free_status.is_empty();
-            needs.request_size |= price.request_kib.is_some();
-            needs.flat &= price.is_flat();
-        }
-        needs
+        let each = self.rules(candidates).map(|(_, price)| price.needs);
+        each.reduce(Needs::and).unwrap_or_default()
     }
 
     /// Charges the budgets of whoever sent the request.
@@ -293,6 +284,7 @@ impl Cost {
         Ok(dear)
     }
 
+    #[inline(never)]
     fn refuse(
         &self,
         refusal: &Refusal,
@@ -336,4 +328,18 @@ impl Cost {
         }
         price.factor(call.consumer.as_ref())
     }
+}
+
+/// What a call may cost at most, where that depends on the request.
+#[inline(never)]
+fn estimate(
+    price: &Price,
+    asked: Option<&Asked>,
+    request_bytes: Option<u64>,
+    consumer: Option<&Consumer>,
+) -> Money {
+    let usage = price.expected(asked);
+    price
+        .estimate(&usage, request_bytes.unwrap_or(0), price.factor(consumer))
+        .unwrap_or(Money::MAX)
 }

@@ -42,6 +42,7 @@ impl Cost {
     ///
     /// # Errors
     /// The refusal of one that cannot be read.
+    #[inline(never)]
     pub(crate) fn ask(
         &self,
         candidates: Vec<usize>,

@@ -38,7 +38,7 @@ pub(crate) struct Call {
     pub(crate) cost: Option<Money>,
 }
 
-/// What of an exchange has to be looked at, over all candidates.
+/// What of an exchange has to be looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Needs {
     pub(crate) status: bool,
@@ -49,6 +49,20 @@ pub(crate) struct Needs {
     pub(crate) request_size: bool,
     /// Nothing: the price was known beforehand.
     pub(crate) flat: bool,
+}
+
+impl Needs {
+    /// What two candidates need.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            status: self.status | other.status,
+            headers: self.headers | other.headers,
+            usage: self.usage | other.usage,
+            end: self.end | other.end,
+            request_size: self.request_size | other.request_size,
+            flat: self.flat & other.flat,
+        }
+    }
 }
 
 /// A budget that is nearly used up, or a call that is expensive for it.

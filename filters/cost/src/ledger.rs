@@ -134,6 +134,7 @@ impl Ledger {
     }
 
     /// A call was settled.
+    #[inline(never)]
     pub(crate) fn enter(
         &self,
         entry: &Entry<'_>,

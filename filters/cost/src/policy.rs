@@ -93,7 +93,7 @@ impl Cost {
             Ok(None) => return Flow::Continue,
             Err(refusal) => return refusal,
         };
-        self.go_on(stream, Box::new(call), exchange, world)
+        self.go_on(stream, call, exchange, world)
     }
 
     /// Pays the fleet; then the call begins.
@@ -143,6 +143,43 @@ impl Cost {
             && self.hold_bytes > 0
             && short
             && !streams
+    }
+
+    /// The price depends on the answer: concludes by its headers, or looks at its body.
+    #[inline(never)]
+    fn read_answer(
+        &self,
+        call: &mut Call,
+        exchange: &mut Exchange,
+        world: &dyn World,
+        end: bool,
+    ) -> ResponseFlow {
+        let format = self.format(call);
+        call.in_headers = format
+            .and_then(|f| f.in_headers(&exchange.response))
+            .map(Box::new);
+        let media_type = readable_type(&exchange.response);
+        if call.needs.usage && call.in_headers.is_none() && !end {
+            let table = format.and_then(|f| f.table.clone());
+            call.reader = media_type
+                .as_deref()
+                .zip(table)
+                .and_then(|(media_type, table)| Reader::of_type(media_type, table))
+                .map(Box::new);
+        }
+        let measures_end = self
+            .rules(&call.candidates)
+            .any(|(_, p)| p.response_kib.is_some() || p.second.is_some());
+        if end || !(call.reader.is_some() || measures_end) {
+            self.conclude_and_show(call, Ending::Answered, exchange, world);
+            return ResponseFlow::Continue;
+        }
+        call.held = self.may_hold(call, media_type.as_deref(), exchange);
+        if call.held {
+            return ResponseFlow::Hold;
+        }
+        self.show_estimate(call, exchange);
+        ResponseFlow::Observe
     }
 
     /// Concludes while the headers can still be changed, and tells the client.
@@ -259,32 +296,11 @@ impl Policy for Cost {
             self.conclude_and_show(call, Ending::Free, exchange, world);
             return ResponseFlow::Continue;
         }
-        let format = self.format(call);
-        call.in_headers = format
-            .and_then(|f| f.in_headers(&exchange.response))
-            .map(Box::new);
-        let media_type = readable_type(&exchange.response);
-        if call.needs.usage && call.in_headers.is_none() && !end {
-            let table = format.and_then(|f| f.table.clone());
-            call.reader = media_type
-                .as_deref()
-                .zip(table)
-                .and_then(|(media_type, table)| Reader::of_type(media_type, table))
-                .map(Box::new);
-        }
-        let measures_end = self
-            .rules(&call.candidates)
-            .any(|(_, p)| p.response_kib.is_some() || p.second.is_some());
-        if end || !(call.reader.is_some() || measures_end) {
+        if call.needs.flat {
             self.conclude_and_show(call, Ending::Answered, exchange, world);
             return ResponseFlow::Continue;
         }
-        call.held = self.may_hold(call, media_type.as_deref(), exchange);
-        if call.held {
-            return ResponseFlow::Hold;
-        }
-        self.show_estimate(call, exchange);
-        ResponseFlow::Observe
+        self.read_answer(call, exchange, world, end)
     }
 
     fn on_response_body(

@@ -16,6 +16,7 @@ pub mod tokens;
 
 pub(crate) use parts::{MAX_UNITS, ids_of, multipliers};
 
+use crate::call::Needs;
 use crate::check::Checks;
 use crate::request::Asked;
 use crate::usage::{Format, MAX_TOKENS, Usage};
@@ -69,6 +70,8 @@ pub struct Price {
     pub estimate: Money,
     /// What is read out of the request, and what it must be like.
     pub checks: Option<Rc<Checks>>,
+    /// What follows from all that.
+    pub(crate) needs: Needs,
 }
 
 /// The price of something that the answer counts in a header.
@@ -195,6 +198,19 @@ impl Price {
             && self.response_kib.is_none()
             && self.second.is_none()
             && self.units.is_empty()
+    }
+
+    fn own_needs(&self) -> Needs {
+        let reads = self.tokens.is_some() || self.models.is_some();
+        let end = self.needs_end();
+        Needs {
+            status: !self.free_status.is_empty(),
+            headers: self.needs_headers() || end,
+            usage: reads && self.format.table.is_some(),
+            end,
+            request_size: self.request_kib.is_some(),
+            flat: self.is_flat(),
+        }
     }
 
     /// Whether it never costs anything.

@@ -35,6 +35,29 @@ impl Cost {
             Ending::Replied => return free(Reason::Replied),
             Ending::Answered | Ending::Broken => {}
         }
+        let price = self.prices.get(call.costliest)?;
+        if call.needs.flat && price.multipliers.is_empty() {
+            // Whatever became of it, the price was known before.
+            return Some(Outcome {
+                cost: price.base,
+                price: call.costliest,
+                usage: None,
+                model: self.asked_model(call),
+                reason: Reason::Flat,
+            });
+        }
+        self.measured_outcome(call, ending, exchange, world)
+    }
+
+    /// What the call cost by what is known of it after it.
+    #[inline(never)]
+    fn measured_outcome(
+        &self,
+        call: &Call,
+        ending: Ending,
+        exchange: &Exchange,
+        world: &dyn World,
+    ) -> Option<Outcome> {
         let in_body = call.reader.as_deref().and_then(Reader::findings);
         let findings = call.in_headers.as_deref().or(in_body);
         let told = |f: &Findings| f.model.clone();
@@ -89,6 +112,7 @@ impl Cost {
             .map(|(at, _)| at)
     }
 
+    #[inline(never)]
     fn measured(
         &self,
         call: &Call,
@@ -116,14 +140,14 @@ impl Cost {
         measured
     }
 
-    /// The cost is known: settles, counts, publishes. Returns it the first time.
+    /// The cost is known: settles, counts, publishes. Returns it as text the first time.
     pub(crate) fn conclude(
         &self,
         call: &mut Call,
         ending: Ending,
         exchange: &mut Exchange,
         world: &dyn World,
-    ) -> Option<Money> {
+    ) -> Option<String> {
         if call.cost.is_some() {
             return None;
         }
@@ -139,7 +163,7 @@ impl Cost {
         }
         self.settle_shared(call, outcome.cost, world);
         self.meter(call, &outcome, world);
-        self.publish(call, &outcome, exchange);
+        let text = self.publish(call, &outcome, exchange);
         if let Some(ledger) = &self.ledger {
             let entry = Entry {
                 outcome: &outcome,
@@ -149,7 +173,7 @@ impl Cost {
             };
             ledger.enter(&entry, exchange, &self.meters, world);
         }
-        Some(outcome.cost)
+        Some(text)
     }
 
     fn meter(&self, call: &Call, outcome: &Outcome, world: &dyn World) {
@@ -169,7 +193,8 @@ impl Cost {
         }
     }
 
-    fn publish(&self, call: &Call, outcome: &Outcome, exchange: &mut Exchange) {
+    /// Returns the cost as text.
+    fn publish(&self, call: &Call, outcome: &Outcome, exchange: &mut Exchange) -> String {
         let facts = &mut exchange.facts;
         let mut text = String::with_capacity(32);
         outcome.cost.push_to(&mut text);
@@ -187,10 +212,9 @@ impl Cost {
         if let Some(left) = call.remaining
             && facts.wants(state_name::BUDGET_REMAINING)
         {
-            text.clear();
-            left.push_to(&mut text);
-            facts.publish(state_name::BUDGET_REMAINING, &text);
+            facts.publish(state_name::BUDGET_REMAINING, left.to_string());
         }
+        text
     }
 
     pub(crate) fn count(&self, reason: Reason, world: &dyn World) {

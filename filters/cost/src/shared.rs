@@ -165,16 +165,27 @@ impl Cost {
         let Some(shared) = &self.shared else {
             return payments;
         };
-        if amount == Money::ZERO {
-            return payments;
+        if amount != Money::ZERO {
+            self.add_dues(&mut payments, shared, parts, amount, world);
         }
+        payments
+    }
+
+    #[inline(never)]
+    fn add_dues(
+        &self,
+        payments: &mut Payments,
+        shared: &Shared,
+        parts: &[Part],
+        amount: Money,
+        world: &dyn World,
+    ) {
         for part in parts {
             let lines = part.lines.iter();
             payments
                 .dues
                 .extend(lines.filter_map(|line| shared.due(&part.key, line, amount, self, world)));
         }
-        payments
     }
 
     /// Pays the fleet, as far as it goes: `false`, the call waits.
@@ -187,9 +198,20 @@ impl Cost {
         exchange: &mut Exchange,
         world: &dyn World,
     ) -> Result<bool, Flow> {
-        let Some(shared) = &self.shared else {
-            return Ok(true);
-        };
+        match &self.shared {
+            Some(shared) => self.pay_with(shared, call, exchange, world),
+            None => Ok(true),
+        }
+    }
+
+    #[inline(never)]
+    fn pay_with(
+        &self,
+        shared: &Shared,
+        call: &mut Call,
+        exchange: &mut Exchange,
+        world: &dyn World,
+    ) -> Result<bool, Flow> {
         while let Some(due) = call.payments.dues.get(call.payments.paid.len()) {
             let Some((_, subject)) = shared.subjects.get(due.subject) else {
                 return Ok(true);
@@ -302,9 +324,13 @@ impl Cost {
 
     /// The call has cost that much.
     pub(crate) fn settle_shared(&self, call: &mut Call, cost: Money, world: &dyn World) {
-        let Some(shared) = &self.shared else {
-            return;
-        };
+        if let Some(shared) = &self.shared {
+            self.settle_with(shared, call, cost, world);
+        }
+    }
+
+    #[inline(never)]
+    fn settle_with(&self, shared: &Shared, call: &mut Call, cost: Money, world: &dyn World) {
         for paid in call.payments.paid.drain(..) {
             let Paid {
                 place,

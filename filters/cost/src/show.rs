@@ -3,7 +3,7 @@
 use crate::call::{Call, Notice};
 use crate::policy::Cost;
 use tollgate_core::config::{Node, Section};
-use tollgate_core::{Exchange, HeaderName, Money};
+use tollgate_core::{Exchange, HeaderName};
 
 /// Their names; `None`: not told.
 #[derive(Debug)]
@@ -64,9 +64,15 @@ impl Shown {
 }
 
 impl Cost {
-    /// Shows `amount` as the cost or as an estimate, and what is left. A header of that kind that the
+    /// Shows `amount`, in units, as the cost or as an estimate, and what is left. A header of that kind that the
     /// upstream sent is not about this call.
-    pub(crate) fn show(&self, call: &Call, amount: Money, exact: bool, exchange: &mut Exchange) {
+    pub(crate) fn show(
+        &self,
+        call: &Call,
+        mut amount: String,
+        exact: bool,
+        exchange: &mut Exchange,
+    ) {
         let response = &mut exchange.response;
         let (name, other) = if exact {
             (&self.shown.cost, &self.shown.estimate)
@@ -76,15 +82,13 @@ impl Cost {
         if let Some(other) = other {
             response.remove(other);
         }
-        let mut text = String::with_capacity(32);
         if let Some(name) = name {
-            amount.push_to(&mut text);
-            response.set(name, &text);
+            response.set(name, &amount);
         }
         if let (Some(name), Some(left)) = (&self.shown.remaining, call.remaining) {
-            text.clear();
-            left.push_to(&mut text);
-            response.set(name, &text);
+            amount.clear();
+            left.push_to(&mut amount);
+            response.set(name, &amount);
         }
         if let (Some(name), Some(notice)) = (&self.shown.warning, call.warning)
             && let Some(text) = self.warning_text(notice, call)
@@ -94,7 +98,7 @@ impl Cost {
     }
 
     pub(crate) fn show_estimate(&self, call: &Call, exchange: &mut Exchange) {
-        self.show(call, call.estimate, false, exchange);
+        self.show(call, call.estimate.to_string(), false, exchange);
     }
 
     /// After an answer that could not wait for its cost.
@@ -105,6 +109,7 @@ impl Cost {
     }
 
     /// `dev; period=daily; used=85`: parameters as in RFC 9110, 5.6.6.
+    #[inline(never)]
     fn warning_text(&self, notice: Notice, call: &Call) -> Option<String> {
         Some(match notice {
             Notice::PerRequest(at) => {

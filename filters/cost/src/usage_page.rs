@@ -10,6 +10,7 @@ use tollgate_core::{Exchange, Flow, LocalReply, World};
 
 impl Cost {
     /// Answers `GET /.tollgate/usage`, or whatever path is configured.
+    #[inline(never)]
     pub(crate) fn usage_page(&self, exchange: &mut Exchange, world: &dyn World) -> Flow {
         if !matches!(exchange.method(), b"GET" | b"HEAD") {
             self.count(Reason::UsageMethod, world);

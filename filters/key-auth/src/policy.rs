@@ -183,6 +183,7 @@ impl KeyAuth {
     }
 
     /// The keys are being read right now, as after a new configuration: worth waiting for, but not for long.
+    #[inline(never)]
     fn waits(&self, stream: &mut Stream, world: &dyn World) -> bool {
         if !self.remote().is_some_and(Remote::is_coming) {
             return false;
@@ -266,6 +267,7 @@ impl KeyAuth {
         }
     }
 
+    #[inline(never)]
     fn refuse(
         &self,
         refusal: &Refusal,
@@ -322,6 +324,7 @@ impl KeyAuth {
 impl RemoteKeys {
     /// The key as if it had been written in the configuration. A line that says nothing about a consumer that the
     /// configuration knows leaves what that says.
+    #[inline(never)]
     fn key(&self, found: &RemoteKey<'_>, digest: &Digest, forwarding: &Forwarding) -> Key {
         let place = self.places.get(found.consumer).copied();
         let own = place.and_then(|at| self.holders.get(at));

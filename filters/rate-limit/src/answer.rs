@@ -62,7 +62,8 @@ impl Shown {
         sets: &[BucketSet],
         mut set: impl FnMut(&HeaderName, &str),
     ) {
-        let Some(closest) = items(ledger, sets).min_by_key(Item::closeness) else {
+        let mut all = String::with_capacity(128);
+        let Some(closest) = self.read(ledger, sets, &mut all) else {
             return;
         };
         let mut text = String::with_capacity(128);
@@ -86,56 +87,71 @@ impl Shown {
                 }
             }
             set(policy, &text);
-            text.clear();
-            for item in items(ledger, sets) {
-                separate(&mut text);
-                text.push('"');
-                text.push_str(item.name);
-                text.push_str("\";r=");
-                push_number(&mut text, item.reading.remaining);
-                // A full bucket gets no more: there is no time to name.
-                if item.reading.next > 0 {
-                    text.push_str(";t=");
-                    push_number(&mut text, Duration(item.reading.next).secs_ceil());
+            set(current, &all);
+        }
+    }
+
+    /// The bucket that is closest to refusing; adds all of them to the value of `RateLimit`, if that is shown.
+    fn read<'a>(
+        &self,
+        ledger: &'a Ledger,
+        sets: &'a [BucketSet],
+        all: &mut String,
+    ) -> Option<Item<'a>> {
+        let mut closest: Option<Item<'a>> = None;
+        for applied in ledger.applied.iter().filter(|a| a.shown) {
+            let Some(set) = sets.get(applied.set) else {
+                continue;
+            };
+            let buckets = set.names.iter().zip(&set.buckets);
+            for ((name, bucket), reading) in buckets.zip(&applied.readings) {
+                if self.ietf.is_some() {
+                    push_reading(all, name, reading);
+                }
+                let item = Item::new(bucket, reading, applied.tokens);
+                if closest.as_ref().is_none_or(|c| item.refuses < c.refuses) {
+                    closest = Some(item);
                 }
             }
-            set(current, &text);
         }
+        closest
+    }
+}
+
+/// An item of `RateLimit`.
+fn push_reading(text: &mut String, name: &str, reading: &Reading) {
+    separate(text);
+    text.push('"');
+    text.push_str(name);
+    text.push_str("\";r=");
+    push_number(text, reading.remaining);
+    // A full bucket gets no more: there is no time to name.
+    if reading.next > 0 {
+        text.push_str(";t=");
+        push_number(text, Duration(reading.next).secs_ceil());
     }
 }
 
 /// One bucket as it is shown.
 struct Item<'a> {
-    name: &'a str,
     bucket: &'a Bucket,
     reading: &'a Reading,
-    tokens: u64,
-}
-
-impl Item<'_> {
     /// How many more such requests, then for how long none.
-    fn closeness(&self) -> (u64, Reverse<u64>) {
-        let requests = self.reading.remaining.checked_div(self.tokens.max(1));
-        (requests.unwrap_or(0), Reverse(self.reading.next))
-    }
+    refuses: (u64, Reverse<u64>),
 }
 
-fn items<'a>(ledger: &'a Ledger, sets: &'a [BucketSet]) -> impl Iterator<Item = Item<'a>> {
-    let shown = ledger.applied.iter().filter(|a| a.shown);
-    shown.flat_map(|applied| {
-        sets.get(applied.set).into_iter().flat_map(|set| {
-            set.names
-                .iter()
-                .zip(&set.buckets)
-                .zip(&applied.readings)
-                .map(|((name, bucket), reading)| Item {
-                    name,
-                    bucket,
-                    reading,
-                    tokens: applied.tokens,
-                })
-        })
-    })
+impl<'a> Item<'a> {
+    fn new(bucket: &'a Bucket, reading: &'a Reading, tokens: u64) -> Self {
+        let requests = match tokens {
+            0 | 1 => reading.remaining,
+            tokens => reading.remaining.checked_div(tokens).unwrap_or(0),
+        };
+        Self {
+            bucket,
+            reading,
+            refuses: (requests, Reverse(reading.next)),
+        }
+    }
 }
 
 fn separate(text: &mut String) {

@@ -192,6 +192,9 @@ impl RateLimit {
             // Of a request that costs several tokens: not the next one is waited for, but all of them.
             reading.next = reading.next.max(answer.wait);
         }
+        if turn.ledger.applied.is_empty() {
+            turn.ledger.applied = Vec::with_capacity(self.limits.len());
+        }
         turn.ledger.applied.push(Applied {
             limit: choice.index,
             set: choice.set,
@@ -215,6 +218,7 @@ impl RateLimit {
 
     /// A limit has refused. What later limits of this stage would have said is looked up, so that
     /// `Retry-After` is not too early for them either.
+    #[inline(never)]
     pub(crate) fn refuse(
         &self,
         choice: &Choice<'_>,
@@ -284,6 +288,7 @@ impl RateLimit {
     }
 
     /// Ends the exchange: what earlier limits took is given back.
+    #[inline(never)]
     pub(crate) fn reply(&self, turn: &mut Turn<'_>, mut reply: Box<LocalReply>) -> Flow {
         for applied in &mut turn.ledger.applied {
             self.give_back(applied, turn.world);
@@ -298,6 +303,7 @@ impl RateLimit {
         Flow::Reply(reply)
     }
 
+    #[inline(never)]
     pub(crate) fn give_back(&self, applied: &mut Applied, world: &dyn World) {
         if !std::mem::take(&mut applied.taken) {
             return;

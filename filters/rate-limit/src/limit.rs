@@ -131,6 +131,7 @@ impl Rule {
     }
 
     /// The consumer's own buckets, else those of the first of its groups (in the consumer's order) that has some.
+    #[inline(never)]
     pub(crate) fn set_for(&self, consumer: Option<&Consumer>) -> usize {
         let Some(consumer) = consumer else {
             return self.set;

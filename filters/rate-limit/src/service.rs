@@ -10,6 +10,7 @@ use tollgate_state::fleet::service::FailureMode;
 
 impl RateLimit {
     /// Asks the service for the limit that was applied last.
+    #[inline(never)]
     pub(crate) fn ask(
         &self,
         choice: &Choice<'_>,

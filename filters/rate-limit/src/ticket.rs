@@ -14,6 +14,7 @@ use tollgate_state::table::Readings;
 
 impl RateLimit {
     /// Takes hits for a request.
+    #[inline(never)]
     pub(crate) fn take_ticket(
         &self,
         choice: &Choice<'_>,

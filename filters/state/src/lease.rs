@@ -244,6 +244,7 @@ impl Leases {
 
     /// A trip to the table: takes what the request lacks, and more for those that follow.
     #[allow(clippy::too_many_arguments)]
+    #[inline(never)]
     fn renew<S: Store + ?Sized>(
         &self,
         state: &mut State,

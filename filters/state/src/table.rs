@@ -156,6 +156,7 @@ impl Table {
     ///
     /// # Errors
     /// [`Contended`]: other workers were faster each time; nothing is taken.
+    #[inline(never)]
     pub fn take<S: Store + ?Sized>(
         &self,
         store: &S,

@@ -137,6 +137,7 @@ pub fn compile(section: Section<'_>, cx: &mut Compile<'_>) -> Option<WebhookSign
 
 impl WebhookSignature {
     /// Verified: the upstream is told by which scheme, the access log by which secret. Unless it came before.
+    #[inline(never)]
     fn pass(
         &self,
         rule: &Rc<Rule>,
@@ -158,6 +159,32 @@ impl WebhookSignature {
         }
     }
 
+    /// The rule is about this request.
+    #[inline(never)]
+    fn begin(
+        &self,
+        rule: &Rc<Rule>,
+        stream: &mut WebhookStream,
+        exchange: &mut Exchange,
+        world: &dyn World,
+    ) -> Flow {
+        // `/hooks/test/../live` begins with `/hooks/test/`, and must not profit from its leniency.
+        let lenient = rule.is_lenient() && rule.matcher.matches_safely(exchange, world);
+        let begun = check::begin(rule, lenient, exchange, world);
+        match begun {
+            Ok(Begun::Pending(check)) => {
+                stream.check = Some(check);
+                if self.streaming && !exchange.bodyless {
+                    self.tell(PENDING, exchange);
+                    exchange.headers_released = true;
+                }
+                Flow::HoldForBody
+            }
+            Ok(Begun::Verified(verified)) => self.pass(rule, &verified, stream, exchange, world),
+            Err(fault) => self.fail(rule, lenient, fault, exchange, world),
+        }
+    }
+
     /// Nothing stands against it any more.
     fn passed(&self, rule: &Rule, exchange: &mut Exchange, world: &dyn World) -> Flow {
         rule.meters.decision(world, "verified");
@@ -174,6 +201,7 @@ impl WebhookSignature {
     }
 
     /// What the fleet said about the delivery.
+    #[inline(never)]
     fn asked(
         &self,
         rule: &Rc<Rule>,
@@ -202,6 +230,7 @@ impl WebhookSignature {
     }
 
     /// Not verified: refused, or let through with a mark where the rule says so.
+    #[inline(never)]
     fn fail(
         &self,
         rule: &Rule,
@@ -299,26 +328,11 @@ impl Policy for WebhookSignature {
             .rules
             .iter()
             .find(|r| r.matcher.matches(exchange, world));
-        let Some(rule) = found else {
-            return Flow::Continue;
-        };
-        // `/hooks/test/../live` begins with `/hooks/test/`, and must not profit from its leniency.
-        let lenient = rule.is_lenient() && rule.matcher.matches_safely(exchange, world);
-        let begun = check::begin(rule, lenient, exchange, world);
-        match begun {
-            Ok(Begun::Pending(check)) => {
-                stream.check = Some(check);
-                if self.streaming && !exchange.bodyless {
-                    self.tell(PENDING, exchange);
-                    exchange.headers_released = true;
-                }
-                Flow::HoldForBody
-            }
-            Ok(Begun::Verified(verified)) => self.pass(rule, &verified, stream, exchange, world),
-            Err(fault) => self.fail(rule, lenient, fault, exchange, world),
+        match found {
+            Some(rule) => self.begin(rule, stream, exchange, world),
+            None => Flow::Continue,
         }
     }
-
     fn on_request_body(
         &self,
         stream: &mut WebhookStream,

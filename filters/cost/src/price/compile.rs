@@ -1,5 +1,6 @@
 //! Reading a rule of the price table.
 
+use crate::call::Needs;
 use crate::check::Checks;
 use crate::price::model::Models;
 use crate::price::tokens::TokenPrices;
@@ -102,11 +103,13 @@ impl Price {
             on_missing: on_missing?,
             estimate: Money::ZERO,
             checks: checks?.map(Rc::new),
+            needs: Needs::default(),
         };
         let estimate = fits(&price, &rule);
         rule.finish();
         Some(Self {
             estimate: estimate?,
+            needs: price.own_needs(),
             ..price
         })
     }
