@@ -32,6 +32,7 @@ impl DecisionLog {
     }
 
     /// Whether this request's decisions are logged, and then since when.
+    #[inline(never)]
     pub(crate) fn begin(&self, world: &dyn World) -> Option<UnixNanos> {
         // SplitMix64 (Steele, Lea, Flood 2014).
         let state = self.state.get().wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -176,6 +176,11 @@ impl Experiment {
         if self.overrides.is_empty() {
             return None;
         }
+        self.looked_up(exchange, world)
+    }
+
+    #[inline(never)]
+    fn looked_up(&self, exchange: &mut Exchange, world: &dyn World) -> Option<VariantId> {
         let get = |key: &[u8]| self.overrides.get(key);
         self.sticky_key.with(exchange, world, get).flatten()
     }

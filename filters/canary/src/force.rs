@@ -64,6 +64,7 @@ impl ForceRule {
 
     /// The variant that the request is forced to. Of a header sent several times one right value is enough; values
     /// that name different variants name none.
+    #[inline(never)]
     pub(crate) fn apply(&self, exchange: &Exchange) -> Option<VariantId> {
         let mut values = exchange.request.get_all(self.header.as_str());
         match &self.to {

@@ -116,6 +116,7 @@ impl Lifecycle {
         );
     }
 
+    #[inline(never)]
     fn is_expired(&self, world: &dyn World) -> bool {
         self.expires_at.is_some_and(|at| at <= world.now())
     }

@@ -86,6 +86,7 @@ impl Marker {
     }
 
     /// Takes the marker off the request and reads it, if it is to be believed.
+    #[inline(never)]
     pub(crate) fn take(&self, request: &mut Headers, world: &dyn World) -> Option<Carried> {
         let name = self.header.as_str();
         if !request.contains(name) {

@@ -36,6 +36,7 @@ struct Pause {
 impl Ramp {
     /// The weight of the ramp's variant in basis points. Zero before the start.
     #[must_use]
+    #[inline(never)]
     pub fn weight(&self, now: UnixNanos) -> u16 {
         if now < self.start {
             return 0;

@@ -59,6 +59,7 @@ impl Segment {
     }
 
     /// Whether the request belongs to it.
+    #[inline(never)]
     pub(crate) fn has(&self, exchange: &mut Exchange, world: &dyn World) -> bool {
         self.matcher.matches(exchange, world)
             && self.headers.iter().all(|list| list.matches(exchange))

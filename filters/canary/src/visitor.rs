@@ -100,6 +100,7 @@ impl VisitorCookie {
     }
 
     /// Who it is: by the cookie, if it is genuine, else somebody new.
+    #[inline(never)]
     pub(crate) fn visitor(
         &self,
         flag: &str,

@@ -25,6 +25,7 @@ pub struct Shortfall<'a> {
 
 /// A budget is used up.
 #[must_use]
+#[cold]
 pub fn exhausted(short: &Shortfall<'_>, now: UnixNanos) -> LocalReply {
     let Exhausted {
         resets_at,
@@ -61,6 +62,7 @@ pub fn exhausted(short: &Shortfall<'_>, now: UnixNanos) -> LocalReply {
 
 /// Nobody to charge.
 #[must_use]
+#[cold]
 pub fn consumer_missing() -> LocalReply {
     Problem::new(
         403,
@@ -74,6 +76,7 @@ pub fn consumer_missing() -> LocalReply {
 
 /// The account is too busy to be charged. Rare, so an early retry is right.
 #[must_use]
+#[cold]
 pub fn contended() -> LocalReply {
     Problem::new(
         503,
@@ -88,6 +91,7 @@ pub fn contended() -> LocalReply {
 
 /// The fleet's service did not answer, and the budget says `failure_mode: deny`.
 #[must_use]
+#[cold]
 pub fn fleet_unavailable() -> LocalReply {
     Problem::new(
         503,
@@ -102,6 +106,7 @@ pub fn fleet_unavailable() -> LocalReply {
 
 /// A single call would cost more than one call may.
 #[must_use]
+#[cold]
 pub fn too_expensive(budget: &Budget, estimate: Money, most: Money, currency: &str) -> LocalReply {
     let detail = format!(
         "This call is estimated at {estimate} {currency}; a single one may cost {most} {currency}. \
@@ -124,6 +129,7 @@ pub fn too_expensive(budget: &Budget, estimate: Money, most: Money, currency: &s
 
 /// The request is not as it must be; nothing was charged.
 #[must_use]
+#[cold]
 pub fn invalid(invalid: &Invalid) -> LocalReply {
     Problem::new(
         400,
@@ -138,6 +144,7 @@ pub fn invalid(invalid: &Invalid) -> LocalReply {
 
 /// The usage page can only be read.
 #[must_use]
+#[cold]
 pub fn method_not_allowed() -> LocalReply {
     Problem::new(
         405,

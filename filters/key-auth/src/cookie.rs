@@ -11,6 +11,7 @@ pub(crate) fn values<'c>(line: &'c [u8], name: &str) -> impl Iterator<Item = &'c
 
 /// Takes a cookie out of the request. The header is set anew only if the cookie was in it; several lines are then
 /// joined by `; `, as RFC 9113, 8.2.3 has it.
+#[inline(never)]
 pub(crate) fn remove(request: &mut Headers, header: &HeaderName, name: &str) {
     let lines = || request.get_all(header.as_str());
     if !lines().any(|line| values(line, name).next().is_some()) {

@@ -373,6 +373,7 @@ fn publish(key: &Key, exchange: &mut Exchange) {
     }
 }
 
+#[inline(never)]
 fn pass_anonymous(rule: &Rule, reason: Reason, exchange: &mut Exchange, world: &dyn World) -> Flow {
     rule.meters.count(reason, world);
     exchange.facts.set_consumer(None);

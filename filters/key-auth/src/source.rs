@@ -144,12 +144,7 @@ impl Sources {
                 Source::Header(name) => {
                     request.remove(name);
                 }
-                Source::Scheme(name, scheme) => {
-                    let parts = |line| schemed(line, scheme).next().is_some();
-                    if request.get_all(name.as_str()).any(parts) {
-                        request.remove(name);
-                    }
-                }
+                Source::Scheme(name, scheme) => hide_scheme(request, name, scheme),
                 Source::Cookie(name, header) => cookie::remove(request, header, name),
                 Source::Query(_) => {}
             }
@@ -158,13 +153,25 @@ impl Sources {
 
     /// Takes credentials out of the query.
     pub(crate) fn hide_query(&self, request: &mut Headers) {
-        if self.queries.is_empty() {
-            return;
+        if !self.queries.is_empty() {
+            self.hide_some_query(request);
         }
+    }
+
+    #[inline(never)]
+    fn hide_some_query(&self, request: &mut Headers) {
         let path = request.first(":path").unwrap_or_default();
         if let Some(path) = query::path_without(path, &self.queries) {
             request.set(&self.path, path);
         }
+    }
+}
+
+#[inline(never)]
+fn hide_scheme(request: &mut Headers, name: &HeaderName, scheme: &str) {
+    let parts = |line| schemed(line, scheme).next().is_some();
+    if request.get_all(name.as_str()).any(parts) {
+        request.remove(name);
     }
 }
 
@@ -184,12 +191,20 @@ impl Shape<'_> {
 
 impl Source {
     fn search<'r>(&self, request: &'r Headers, search: &mut Search<'r>) {
-        match self {
-            Self::Header(name) => {
-                for line in request.get_all(name.as_str()) {
-                    search.found(Cow::Borrowed(line.trim_ascii()));
-                }
+        if let Self::Header(name) = self {
+            for line in request.get_all(name.as_str()) {
+                search.found(Cow::Borrowed(line.trim_ascii()));
             }
+        } else {
+            self.search_part(request, search);
+        }
+    }
+
+    /// Where the credential is a part of something.
+    #[inline(never)]
+    fn search_part<'r>(&self, request: &'r Headers, search: &mut Search<'r>) {
+        match self {
+            Self::Header(_) => {}
             Self::Scheme(name, scheme) => {
                 for line in request.get_all(name.as_str()) {
                     let before = search.count;

@@ -161,6 +161,7 @@ fn separate(text: &mut String) {
 }
 
 /// Too much was asked: 429, or what the limit says. `wait` is in nanoseconds and never too short.
+#[cold]
 pub(crate) fn limited(status: u16, violated: &[String], wait: u64) -> LocalReply {
     let seconds = Duration(wait).secs_ceil().max(1);
     Problem::new(
@@ -179,6 +180,7 @@ pub(crate) fn limited(status: u16, violated: &[String], wait: u64) -> LocalReply
 }
 
 /// Other workers were faster in every try: nobody knows whether there was room.
+#[cold]
 pub(crate) fn contended() -> LocalReply {
     Problem::new(
         503,
@@ -191,6 +193,7 @@ pub(crate) fn contended() -> LocalReply {
 }
 
 /// The fleet's service did not answer, and the limit says `failure_mode: deny`.
+#[cold]
 pub(crate) fn service_failed() -> LocalReply {
     Problem::new(
         503,

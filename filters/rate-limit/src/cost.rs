@@ -95,9 +95,19 @@ impl Cost {
         exchange: &Exchange,
         buckets: &[Bucket],
     ) -> (u64, Result<(), Unreadable>) {
-        let Some(header) = &self.header else {
-            return (self.tokens, Ok(()));
-        };
+        match &self.header {
+            Some(header) => self.read(header, exchange, buckets),
+            None => (self.tokens, Ok(())),
+        }
+    }
+
+    #[inline(never)]
+    fn read(
+        &self,
+        header: &Header,
+        exchange: &Exchange,
+        buckets: &[Bucket],
+    ) -> (u64, Result<(), Unreadable>) {
         let holds = || buckets.iter().map(Bucket::max_tokens).min().unwrap_or(1);
         let most = header.most.unwrap_or_else(holds);
         match exchange.request.sole(header.name.as_str()) {

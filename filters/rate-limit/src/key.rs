@@ -93,19 +93,8 @@ impl Part {
                 let group = consumer.and_then(|c| c.groups.first());
                 Ok(push(key, group.map(|g| g.as_bytes())))
             }
-            Self::ClientAddress => {
-                let hops = request.rule.trusted_hops;
-                let address = request.address.get(exchange, request.world, hops);
-                Ok(match masked(address, request.rule.ipv6_prefix) {
-                    Some(IpAddr::V4(v4)) => push(key, Some(&v4.octets())),
-                    Some(IpAddr::V6(v6)) => push(key, Some(&v6.octets())),
-                    None => push(key, None),
-                })
-            }
-            Self::Host => {
-                let host = without_port(exchange.authority()).to_ascii_lowercase();
-                Ok(push(key, Some(&host)))
-            }
+            Self::ClientAddress => Ok(push_address(key, request)),
+            Self::Host => Ok(push_host(key, exchange)),
             Self::Method => Ok(push(key, Some(exchange.method()))),
             Self::Path => Ok(push(key, Some(exchange.path()))),
             Self::Header(name) => Ok(push(key, exchange.request.sole(name.as_str())?)),
@@ -149,7 +138,25 @@ fn push(key: &mut Vec<u8>, value: Option<&[u8]>) -> bool {
     }
 }
 
+#[inline(never)]
+fn push_address(key: &mut Vec<u8>, request: &mut Request<'_>) -> bool {
+    let hops = request.rule.trusted_hops;
+    let address = request.address.get(request.exchange, request.world, hops);
+    match masked(address, request.rule.ipv6_prefix) {
+        Some(IpAddr::V4(v4)) => push(key, Some(&v4.octets())),
+        Some(IpAddr::V6(v6)) => push(key, Some(&v6.octets())),
+        None => push(key, None),
+    }
+}
+
+#[inline(never)]
+fn push_host(key: &mut Vec<u8>, exchange: &Exchange) -> bool {
+    let host = without_port(exchange.authority()).to_ascii_lowercase();
+    push(key, Some(&host))
+}
+
 /// The only value of a cookie, with its quotes; a cookie without `=` has an empty one.
+#[inline(never)]
 fn cookie_value<'e>(exchange: &'e Exchange, name: &[u8]) -> Result<Option<&'e [u8]>, Duplicate> {
     let mut found = None;
     let lines = exchange.request.get_all("cookie");

@@ -71,6 +71,7 @@ pub struct RateLimit {
 
 impl RateLimit {
     /// Decides the limits up to `end`.
+    #[inline(never)]
     fn decide_until(&self, end: usize, exchange: &mut Exchange, world: &dyn World) -> Flow {
         self.visit(end, exchange, world, |turn| self.run(turn))
     }

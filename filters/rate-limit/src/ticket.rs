@@ -3,6 +3,7 @@
 use crate::RateLimit;
 use crate::answer;
 use crate::decide::{Choice, Next, Turn};
+use crate::fleet::Fleet;
 use crate::ledger::{self, Applied, Held, Waiting};
 use crate::limit::BucketSet;
 use tollgate_core::{Exchange, Flow, World};
@@ -63,9 +64,13 @@ impl RateLimit {
 
     /// The exchange is over: if it still waits, its client has gone.
     pub(crate) fn gone(&self, exchange: &mut Exchange, world: &dyn World) {
-        let Some(fleet) = self.fleet.as_ref().filter(|f| f.is_ticket()) else {
-            return;
-        };
+        if let Some(fleet) = self.fleet.as_ref().filter(|f| f.is_ticket()) {
+            self.leave(fleet, exchange, world);
+        }
+    }
+
+    #[inline(never)]
+    fn leave(&self, fleet: &Fleet, exchange: &mut Exchange, world: &dyn World) {
         let mut ledger = ledger::open(exchange);
         if let Some(waiting) = ledger.waiting.take()
             && let Some(set) = self.sets.get(waiting.set)

@@ -3,6 +3,7 @@
 use tollgate_core::headers::Duplicate;
 
 /// The only value of a query parameter, percent-decoded, so that one value cannot be written in many ways.
+#[inline(never)]
 pub(super) fn query_value(query: &[u8], name: &[u8]) -> Result<Option<Vec<u8>>, Duplicate> {
     let mut found = None;
     for pair in query.split(|b| *b == b'&') {
