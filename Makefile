@@ -105,11 +105,14 @@ wasm: $(MODULES:%=dist/%.wasm) ## dist/*.wasm: gateway and the five single filte
 features = $(if $(filter gateway,$1),$(subst $() ,$(comma),$(POLICIES)),$1)
 comma := ,
 
-# The module is linked, then the named step: exports that it does not need are stripped (xtask/exports.txt).
-dist/%.wasm: $(WASM_PREREQUISITES) xtask/exports.txt $(XTASK)
+# The module is linked, then two named steps: exports that it does not need are stripped (xtask/exports.txt), and the functions
+# that a request runs are put first (xtask/hot-functions.txt).
+STRIPPED = $(TARGET_DIR)/stripped/$*.wasm
+dist/%.wasm: $(WASM_PREREQUISITES) xtask/exports.txt xtask/hot-functions.txt $(XTASK)
 	@echo '== $@'
 	@cargo build --release --target wasm32-wasip1 -p tollgate-plugin --no-default-features --features '$(call features,$*)'
-	@$(XTASK) strip-exports '$(CDYLIB)' '$@' --module '$*'
+	@$(XTASK) strip-exports '$(CDYLIB)' '$(STRIPPED)' --module '$*'
+	@$(XTASK) order-functions '$(STRIPPED)' '$@'
 
 # Written only when the list changes.
 .PHONY: force
@@ -117,7 +120,7 @@ dist/%.wasm: $(WASM_PREREQUISITES) xtask/exports.txt $(XTASK)
 	@mkdir -p .tools
 	@echo '$(WASM_SOURCES)' | cmp --silent - '$@' || echo '$(WASM_SOURCES)' > '$@'
 
-$(XTASK): $(wildcard xtask/src/*.rs) xtask/Cargo.toml xtask/exports.txt rust-toolchain.toml
+$(XTASK): $(wildcard xtask/src/*.rs) xtask/Cargo.toml xtask/exports.txt xtask/hot-functions.txt rust-toolchain.toml
 	@echo '== xtask'
 	@cargo build -p xtask
 	@touch '$@'
@@ -212,11 +215,18 @@ bench: needs-bench $(ENVOY_BIN) wasm ## Criterion for the policies, then CPU per
 	cargo build -p tollgate-upstream
 	python3 benches/envoy/webhook.py --envoy '$(ENVOY_BIN)' --upstream '$(TARGET_DIR)/debug/tollgate-upstream' --write docs/performance.md
 
-.PHONY: bench-instructions
-bench-instructions: needs-bench $(ENVOY_BIN) wasm ## instructions per request in a real Envoy, counted by valgrind; BENCH_ARGS='--only gateway --functions gateway'
+.PHONY: needs-valgrind
+needs-valgrind:
 	@command -v valgrind >/dev/null || { echo 'missing: valgrind. Debian: apt-get install valgrind' >&2; exit 1; }
+
+.PHONY: bench-instructions
+bench-instructions: needs-bench needs-valgrind $(ENVOY_BIN) wasm ## instructions per request in a real Envoy, counted by valgrind; BENCH_ARGS='--only gateway --functions gateway'
 	@cargo build --release --target wasm32-wasip1 --target-dir target $(BENCH_CRATES)
 	@python3 benches/envoy/instructions.py --envoy '$(ENVOY_BIN)' $(BENCH_ARGS)
+
+.PHONY: hot-functions
+hot-functions: needs-valgrind $(ENVOY_BIN) dist/gateway.wasm ## xtask/hot-functions.txt anew, by valgrind: what a request runs stands together in the modules
+	@python3 benches/envoy/instructions.py --envoy '$(ENVOY_BIN)' --write-hot xtask/hot-functions.txt
 
 # The parser that knows nothing of Tollgate.
 .venv/http-sfv/bin/python:

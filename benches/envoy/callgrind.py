@@ -1,13 +1,18 @@
 """Reads callgrind's output, as far as a JIT's code is concerned. Format: https://valgrind.org/docs/manual/cl-format.html
 
-V8 leaves no symbols, but calls between functions of a module go through its jump table: 8 bytes a function, in the
-order of the module's function index. The name section of the module does the rest.
+V8 leaves no symbols, but a module has a jump table: 8 bytes a function, in the order of the module's function index.
+Calls between its functions go to a slot of it; who calls through a pointer goes where the slot jumps. The name section
+of the module does the rest.
 """
 
 import re
 from collections import defaultdict
 
 SLOT = 8
+# x86-64: jmp, and four bytes from where the next instruction is.
+JUMP = b"\xe9"
+# A module's code is a few MiB. What V8 reserves for its own (half a GiB, where its stubs are) is more than this.
+MOST = 64 << 20
 
 
 class Profile:
@@ -16,6 +21,7 @@ class Profile:
     def __init__(self, path):
         self.own = defaultdict(int)
         self.calls = defaultdict(lambda: [0, 0])
+        self.code = []
         names, current, callee, pending = {}, None, None, None
         for line in open(path):
             line = line.rstrip("\n")
@@ -51,27 +57,46 @@ class Profile:
                    if caller in stubs and jit_address(callee) and called[callee] < requests / 2)
 
     def wasm_functions(self, module):
-        """{name: (instructions, calls)} of a module's functions."""
+        """{name: (instructions, calls)} of a module's functions. Needs `remember`."""
         imported, names = function_names(module.read_bytes())
-        called = defaultdict(int)
+        own, called = defaultdict(int), defaultdict(int)
+        for name, instructions in self.own.items():
+            own[jit_address(name)] += instructions
         for (_, callee), (times, _) in self.calls.items():
-            called[callee] += times
-        found = {name: jit_address(name) for name in self.own if jit_address(name)}
-        base = self.table_base(imported, names, found)
-        rows = {}
-        for name, address in found.items():
-            index, off = divmod(address - base, SLOT)
-            if off == 0 and 0 <= index and index + imported in names:
-                rows[names[index + imported]] = (self.own[name], called[name])
-        return rows
+            called[jit_address(callee)] += times
+        rows = defaultdict(lambda: (0, 0))
+        for address, index in self.entries(len(names) - imported, own).items():
+            if address in own and index + imported in names:
+                # Instances of one generic function have one name.
+                row = rows[names[index + imported]]
+                rows[names[index + imported]] = (row[0] + own[address], row[1] + called[address])
+        return dict(rows)
 
-    def table_base(self, imported, names, found):
-        """Tables are aligned to pages; the right page is the one at which most addresses are functions."""
-        def fits(base):
-            return sum(own for name, own in self.own.items() if name in found
-                       and (found[name] - base) % SLOT == 0 and 0 <= (found[name] - base) // SLOT < len(names))
-        return max({address & ~0xFFF for address in found.values()} | {(address & ~0xFFF) - 0x1000
-                   for address in found.values()}, key=fits)
+    def remember(self, pid):
+        """Keeps the generated code that the profile speaks of; the process must still run."""
+        found = [address for name in self.own if (address := jit_address(name))]
+        with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
+            for start, end in (map_range(line) for line in maps):
+                if end - start < MOST and any(start <= address < end for address in found):
+                    memory.seek(start)
+                    self.code.append((start, memory.read(end - start)))
+
+    def entries(self, functions, own):
+        """{address: number among the functions that the module defines}: slots, and what they jump to."""
+        def read(base):
+            entries = {}
+            for start, code in self.code:
+                for number in range(functions) if start <= base < start + len(code) else ():
+                    at = base + SLOT * number
+                    slot = code[at - start:at - start + 5]
+                    if slot[:1] == JUMP and len(slot) == 5:
+                        entries[at] = number
+                        entries[at + 5 + int.from_bytes(slot[1:], "little", signed=True)] = number
+            return entries
+        # A table begins with a page. The right one explains the most of what was executed, and is jumps from end to end.
+        pages = {(address & ~0xFFF) - 0x1000 * before for address in own if address for before in range(functions * SLOT // 0x1000 + 1)}
+        return max(map(read, pages), default={}, key=lambda entries: (
+            sum(own.get(address, 0) for address in entries), len(entries)))
 
 
 def resolve(names, text):
@@ -80,6 +105,12 @@ def resolve(names, text):
     if name:
         names[number] = name
     return names.get(number, text)
+
+
+def map_range(line):
+    """(start, end) of a line of /proc/PID/maps."""
+    start, end = line.split()[0].split("-")
+    return int(start, 16), int(end, 16)
 
 
 def jit_address(name):
@@ -124,12 +155,15 @@ def count_imported(binary, at):
 
 
 def readable(name):
-    """Legacy mangling: lengths and words; the last word is a hash."""
-    words, rest = [], re.sub(r"^_ZN", "", name)
-    while rest != name and (match := re.match(r"\d+", rest)):
-        length = int(match[0])
-        words.append(rest[match.end():match.end() + length])
-        rest = rest[match.end() + length:]
+    """Legacy mangling (lengths and words, the last word a hash) without lengths and hash; another name stays as it is.
+    `xtask order-functions` does the same (xtask/src/names.rs, xtask/tests/names.txt)."""
+    words, rest = [], name.removeprefix("_ZN")
+    while rest != name and (match := re.match("[0-9]+", rest)):
+        end = match.end() + int(match[0])
+        if end > len(rest):
+            return name
+        words.append(rest[match.end():end])
+        rest = rest[end:]
     return "::".join(words[:-1]) or name
 
 

@@ -6,6 +6,7 @@ They are user-space instructions, not time (`cpu.py` measures that): cache misse
 them to see what a change did and where the instructions go.
 
     python3 benches/envoy/instructions.py --envoy PATH [--only none,empty,gateway] [--functions gateway]
+    python3 benches/envoy/instructions.py --envoy PATH --write-hot xtask/hot-functions.txt
 """
 
 import argparse
@@ -15,6 +16,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections import Counter
 
 import callgrind
 import variants
@@ -57,7 +59,9 @@ class Counted(Envoy):
                 break
             time.sleep(0.1)
         self.control("--instr=off")
-        return callgrind.Profile(new.pop())
+        profile = callgrind.Profile(new.pop())
+        profile.remember(self.process.pid)
+        return profile
 
 
 def send(port, times):
@@ -81,25 +85,34 @@ def main():
     parser.add_argument("--envoy", required=True)
     parser.add_argument("--only", help="variants, joined by commas (none and empty are always there)")
     parser.add_argument("--functions", help="also the functions of this variant's module that execute the most")
+    parser.add_argument("--write-hot", metavar="FILE", help="only writes the functions of the gateway that requests run")
     arguments = parser.parse_args()
+    if arguments.write_hot:
+        return write_hot(arguments.write_hot, measure(arguments.envoy, ["gateway"])["gateway"])
     chosen = list(variants.TITLES)
     if arguments.only:
         wanted = {"none", "empty", *arguments.only.split(",")}
         chosen = [name for name in chosen if name in wanted]
+    profiles = measure(arguments.envoy, chosen)
+    report(chosen, profiles)
+    if arguments.functions:
+        functions(profiles[arguments.functions], variants.module(arguments.functions))
+
+
+def measure(binary, chosen):
+    """Profiles by variant."""
+    profiles = {}
     with tempfile.TemporaryDirectory(prefix="tollgate-bench-") as directory:
-        profiles = {}
         for name in chosen:
             # An Envoy each, so that nobody counts the ticks of another variant's filters.
             own = pathlib.Path(directory) / name
             own.mkdir()
-            envoy = Counted(arguments.envoy, own, [name])
+            envoy = Counted(binary, own, [name])
             try:
                 profiles[name] = envoy.count(name)
             finally:
                 envoy.stop()
-        report(chosen, profiles)
-        if arguments.functions:
-            functions(profiles[arguments.functions], variants.module(arguments.functions))
+    return profiles
 
 
 def report(chosen, profiles):
@@ -117,9 +130,22 @@ def report(chosen, profiles):
 
 def functions(profile, module):
     print("\ninstructions and calls a request, by function:")
-    rows = profile.wasm_functions(pathlib.Path(module))
+    rows = profile.wasm_functions(module)
     for name, (instructions, calls) in sorted(rows.items(), key=lambda row: -row[1][0])[:40]:
         print(f"{instructions / COUNTED:8.0f} {calls / COUNTED:6.1f}  {name}")
+
+
+def write_hot(path, profile):
+    """For `xtask order-functions`. What ticks alone call is called less often than once in two requests."""
+    module = variants.module("gateway")
+    # Names that many functions have (of a generic one all instances, hot or not) last, so that they do not part the others.
+    functions = Counter(callgrind.function_names(module.read_bytes())[1].values())
+    hot = sorted((functions[name], name) for name, (_, calls) in profile.wasm_functions(module).items() if calls >= COUNTED / 2)
+    assert len(hot) > 20, f"only {len(hot)} functions were recognized"
+    pathlib.Path(path).write_text("\n".join([
+        "# Functions of the gateway that at least every other request calls (benches/gateway.yaml), as callgrind counted them.",
+        "# Written by `make hot-functions`; `xtask order-functions` puts them first in every module.", *(name for _, name in hot), ""]))
+    print(f"{path}: {len(hot)} functions")
 
 
 if __name__ == "__main__":
