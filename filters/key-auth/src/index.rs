@@ -26,18 +26,6 @@ const EMPTY: Bucket = Bucket {
     at: [0; WAYS],
 };
 
-impl Bucket {
-    /// Looks at all its places. Not inlined: unrolled twice it would be a kilobyte more of code to run through.
-    #[inline(never)]
-    fn look(&self, wanted: u16, candidate: &mut u32, fits: &mut u32) {
-        for (tag, at) in self.tags.iter().zip(self.at) {
-            let mask = 0_u32.wrapping_sub(u32::from(*tag == wanted));
-            *candidate = (*candidate & !mask) | (at & mask);
-            *fits = fits.wrapping_sub(mask);
-        }
-    }
-}
-
 /// What is compared where nothing fits.
 static NOTHING: Digest = Digest::from_bytes([0; 32]);
 
@@ -68,7 +56,11 @@ impl Index {
         let mut fits = 0_u32;
         for bucket in wanted.buckets {
             let bucket = self.buckets.get(bucket).unwrap_or(&EMPTY);
-            bucket.look(wanted.tag, &mut candidate, &mut fits);
+            for (tag, at) in bucket.tags.iter().zip(bucket.at) {
+                let mask = 0_u32.wrapping_sub(u32::from(*tag == wanted.tag));
+                candidate = (candidate & !mask) | (at & mask);
+                fits = fits.wrapping_sub(mask);
+            }
         }
         // Always the same bytes: those of some other key would lie elsewhere for every wrong one, and take other times to be read.
         let lies_there = if fits == 0 {
