@@ -120,6 +120,7 @@ impl<P: Policy> Drive<P> {
         self.ended = exchange.bodyless;
         policy.prepare(&mut self.stream, exchange, world);
         match policy.on_request_headers(&mut self.stream, exchange, world) {
+            // Nearly always, so it is in line.
             Flow::Continue => Step::Forward,
             flow => self.follow(flow, policy, exchange, world, &[][..]),
         }

@@ -41,15 +41,11 @@ impl Cost {
             } else {
                 price.matcher.matches(exchange, world)
             };
-            if !matches {
-                continue;
-            }
-            if found.is_empty() && price.models.is_none() {
-                return vec![at];
-            }
-            found.push(at);
-            if price.models.is_none() {
-                break;
+            if matches {
+                found.push(at);
+                if price.models.is_none() {
+                    break;
+                }
             }
         }
         found

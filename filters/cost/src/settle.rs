@@ -21,9 +21,9 @@ impl Cost {
         exchange: &Exchange,
         world: &dyn World,
     ) -> Option<Outcome> {
-        let free = |reason| {
+        let known = |cost, reason| {
             Some(Outcome {
-                cost: Money::ZERO,
+                cost,
                 price: call.costliest,
                 usage: None,
                 model: self.asked_model(call),
@@ -31,20 +31,14 @@ impl Cost {
             })
         };
         match ending {
-            Ending::Free => return free(Reason::FreeStatus),
-            Ending::Replied => return free(Reason::Replied),
+            Ending::Free => return known(Money::ZERO, Reason::FreeStatus),
+            Ending::Replied => return known(Money::ZERO, Reason::Replied),
             Ending::Answered | Ending::Broken => {}
         }
         let price = self.prices.get(call.costliest)?;
         if call.needs.flat && price.multipliers.is_empty() {
             // Whatever became of it, the price was known before.
-            return Some(Outcome {
-                cost: price.base,
-                price: call.costliest,
-                usage: None,
-                model: self.asked_model(call),
-                reason: Reason::Flat,
-            });
+            return known(price.base, Reason::Flat);
         }
         self.measured_outcome(call, ending, exchange, world)
     }

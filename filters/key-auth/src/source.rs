@@ -69,6 +69,47 @@ impl<'r> Search<'r> {
         self.count = self.count.saturating_add(1);
         self.key = Some(key);
     }
+
+    fn header(&mut self, request: &'r Headers, name: &HeaderName) {
+        for line in request.get_all(name.as_str()) {
+            self.found(Cow::Borrowed(line.trim_ascii()));
+        }
+    }
+
+    #[inline(never)]
+    fn scheme(&mut self, request: &'r Headers, name: &HeaderName, scheme: &str) {
+        for line in request.get_all(name.as_str()) {
+            let before = self.count;
+            for key in schemed(line, scheme) {
+                self.found(Cow::Borrowed(key));
+                self.by_bearer |= scheme.eq_ignore_ascii_case("bearer");
+            }
+            // The proxy joins two lines by a comma, and no key that follows a scheme can hold one
+            // (token68, RFC 9110, 11.2): a line that is a list has several credentials.
+            if self.count > before && line.contains(&b',') {
+                self.count = self.count.saturating_add(1);
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn query(&mut self, request: &'r Headers, name: &str) {
+        let path = request.first(":path").unwrap_or_default();
+        let at = path.iter().position(|b| *b == b'?');
+        let after = at.and_then(|at| path.get(at..)?.strip_prefix(b"?"));
+        for value in query::values(after.unwrap_or_default(), name) {
+            self.found(value);
+        }
+    }
+
+    #[inline(never)]
+    fn cookie(&mut self, request: &'r Headers, name: &str, header: &HeaderName) {
+        for line in request.get_all(header.as_str()) {
+            for value in cookie::values(line, name) {
+                self.found(Cow::Borrowed(value));
+            }
+        }
+    }
 }
 
 impl Sources {
@@ -191,49 +232,11 @@ impl Shape<'_> {
 
 impl Source {
     fn search<'r>(&self, request: &'r Headers, search: &mut Search<'r>) {
-        if let Self::Header(name) = self {
-            for line in request.get_all(name.as_str()) {
-                search.found(Cow::Borrowed(line.trim_ascii()));
-            }
-        } else {
-            self.search_part(request, search);
-        }
-    }
-
-    /// Where the credential is a part of something.
-    #[inline(never)]
-    fn search_part<'r>(&self, request: &'r Headers, search: &mut Search<'r>) {
         match self {
-            Self::Header(_) => {}
-            Self::Scheme(name, scheme) => {
-                for line in request.get_all(name.as_str()) {
-                    let before = search.count;
-                    for key in schemed(line, scheme) {
-                        search.found(Cow::Borrowed(key));
-                        search.by_bearer |= scheme.eq_ignore_ascii_case("bearer");
-                    }
-                    // The proxy joins two lines by a comma, and no key that follows a scheme can hold one
-                    // (token68, RFC 9110, 11.2): a line that is a list has several credentials.
-                    if search.count > before && line.contains(&b',') {
-                        search.count = search.count.saturating_add(1);
-                    }
-                }
-            }
-            Self::Query(name) => {
-                let path = request.first(":path").unwrap_or_default();
-                let at = path.iter().position(|b| *b == b'?');
-                let after = at.and_then(|at| path.get(at..)?.strip_prefix(b"?"));
-                for value in query::values(after.unwrap_or_default(), name) {
-                    search.found(value);
-                }
-            }
-            Self::Cookie(name, header) => {
-                for line in request.get_all(header.as_str()) {
-                    for value in cookie::values(line, name) {
-                        search.found(Cow::Borrowed(value));
-                    }
-                }
-            }
+            Self::Header(name) => search.header(request, name),
+            Self::Scheme(name, scheme) => search.scheme(request, name, scheme),
+            Self::Query(name) => search.query(request, name),
+            Self::Cookie(name, header) => search.cookie(request, name, header),
         }
     }
 
