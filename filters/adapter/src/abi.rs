@@ -193,9 +193,17 @@ pub(crate) fn status(map: Map) -> Option<u16> {
     read_status(&header(map, ":status")?)
 }
 
-/// The number that `:status` says.
+/// The number that `:status` says: three digits ([RFC 9110, 15](https://www.rfc-editor.org/rfc/rfc9110#section-15)).
 pub(crate) fn read_status(value: &[u8]) -> Option<u16> {
-    std::str::from_utf8(value).ok()?.parse().ok()
+    let &[a, b, c] = value else { return None };
+    let digit = |b: u8| {
+        Some(b.wrapping_sub(b'0'))
+            .filter(|d| *d <= 9)
+            .map(u16::from)
+    };
+    let hundreds = digit(a)?.saturating_mul(100);
+    let tens = digit(b)?.saturating_mul(10);
+    Some(hundreds.saturating_add(tens).saturating_add(digit(c)?))
 }
 
 /// Sets a header to one value.

@@ -5,7 +5,7 @@
 
 use crate::abi::{self, Buffer, Map};
 use crate::running::Running;
-use crate::stream::Stream;
+use crate::stream::{At, Stream};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 use std::cell::RefCell;
@@ -13,25 +13,42 @@ use std::rc::Rc;
 use tollgate_core::world::CallAnswer;
 
 /// What the SDK keeps for each exchange.
-pub(crate) struct StreamContext(Rc<RefCell<Stream>>);
+pub(crate) struct StreamContext {
+    stream: Rc<RefCell<Stream>>,
+    /// The configuration it began with.
+    running: Rc<Running>,
+}
 
 impl StreamContext {
     pub(crate) fn new(context_id: u32, running: Rc<Running>) -> Self {
-        Self(Rc::new(RefCell::new(Stream::new(context_id, running))))
+        Self {
+            stream: running.lend(context_id),
+            running,
+        }
     }
 
     /// Runs `f` on the stream. A callback inside a callback cannot happen (Envoy queues what would cause
     /// one); should it happen all the same, the exchange is left alone rather than the worker trapped.
-    fn with<T>(&self, otherwise: T, f: impl FnOnce(&mut Stream, &Rc<RefCell<Stream>>) -> T) -> T {
-        match self.0.try_borrow_mut() {
+    fn with<T>(&self, otherwise: T, f: impl FnOnce(&mut Stream, At<'_>) -> T) -> T {
+        match self.stream.try_borrow_mut() {
             Ok(mut stream) => {
-                stream.running().proxy.begin();
-                let result = f(&mut stream, &self.0);
-                stream.running().hurry();
+                self.running.proxy.begin();
+                let at = At {
+                    running: &self.running,
+                    cell: &self.stream,
+                };
+                let result = f(&mut stream, at);
+                self.running.hurry();
                 result
             }
             Err(_) => otherwise,
         }
+    }
+}
+
+impl Drop for StreamContext {
+    fn drop(&mut self) {
+        self.running.keep(&self.stream);
     }
 }
 
@@ -45,65 +62,65 @@ fn action(goes_on: bool) -> Action {
 
 impl HttpContext for StreamContext {
     fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
-        self.with(Action::Pause, |stream, cell| {
-            action(stream.request_headers(end_of_stream, cell))
+        self.with(Action::Pause, |stream, at| {
+            action(stream.request_headers(end_of_stream, at))
         })
     }
 
     fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
-        self.with(Action::Pause, |stream, cell| {
-            action(stream.request_body(size, end_of_stream, cell))
+        self.with(Action::Pause, |stream, at| {
+            action(stream.request_body(size, end_of_stream, at))
         })
     }
 
     // With trailers no body callback ever says "end of stream": this is the end, and a check that
     // waits for the other one would be bypassed.
     fn on_http_request_trailers(&mut self, _: usize) -> Action {
-        self.with(Action::Pause, |stream, cell| {
-            action(stream.request_trailers(cell))
+        self.with(Action::Pause, |stream, at| {
+            action(stream.request_trailers(at))
         })
     }
 
     fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
-        self.with(Action::Continue, |stream, cell| {
-            action(stream.response_headers(end_of_stream, cell))
+        self.with(Action::Continue, |stream, at| {
+            action(stream.response_headers(end_of_stream, at))
         })
     }
 
     fn on_http_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
-        self.with(Action::Continue, |stream, _| {
-            action(stream.response_body(size, end_of_stream))
+        self.with(Action::Continue, |stream, at| {
+            action(stream.response_body(size, end_of_stream, at))
         })
     }
 
     fn on_http_response_trailers(&mut self, _: usize) -> Action {
-        self.with(Action::Continue, |stream, _| {
-            action(stream.response_trailers())
+        self.with(Action::Continue, |stream, at| {
+            action(stream.response_trailers(at))
         })
     }
 
     fn on_log(&mut self) {
-        self.with((), |stream, _| stream.log());
+        self.with((), |stream, at| stream.log(at));
     }
 }
 
 impl Context for StreamContext {
     fn on_http_call_response(&mut self, token: u32, _: usize, body_size: usize, _: usize) {
-        self.with((), |stream, cell| {
+        self.with((), |stream, at| {
             let status = abi::status(Map::HttpCallResponse).unwrap_or(0);
             let body = abi::buffer(Buffer::HttpCallResponseBody, 0, body_size);
-            stream.call_answered(token, &CallAnswer::Http { status, body }, cell);
+            stream.call_answered(token, &CallAnswer::Http { status, body }, at);
         });
     }
 
     fn on_grpc_call_response(&mut self, token: u32, status: u32, size: usize) {
-        self.with((), |stream, cell| {
+        self.with((), |stream, at| {
             let message = if status == 0 {
                 abi::buffer(Buffer::GrpcReceive, 0, size)
             } else {
                 Vec::new()
             };
-            stream.call_answered(token, &CallAnswer::Grpc { status, message }, cell);
+            stream.call_answered(token, &CallAnswer::Grpc { status, message }, at);
         });
     }
 }

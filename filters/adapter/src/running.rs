@@ -4,12 +4,11 @@
 use crate::abi;
 use crate::background::{Kind, Refused, Reply};
 use crate::proxy::Proxy;
-use crate::stream::Stream;
+use crate::stream::{At, Stream};
 use crate::watch::Watch;
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use tollgate_core::Policy;
-use tollgate_core::exchange::{Exchange, Spare};
 use tollgate_gateway::Gateway;
 
 /// Often enough for the promises "within a second"; rare enough to cost nothing.
@@ -18,7 +17,7 @@ const TICK_MS: u32 = 250;
 const WAITING_TICK_MS: u32 = 10;
 /// A background call was queued by an exchange: the root shall send it, as soon as there can be a tick.
 const SEND_TICK_MS: u32 = 1;
-/// For so many exchanges at once buffers are kept.
+/// So many streams of exchanges that are over are kept for new ones.
 const MOST_SPARES: usize = 64;
 
 /// Streams keep the configuration they began with.
@@ -30,7 +29,7 @@ pub(crate) struct Running {
     /// Milliseconds of ticks that the chain was not told of: sending needs more of them than it wants. Not read
     /// off the clock, which may stand still or be set back.
     untold: Cell<u32>,
-    spares: RefCell<Vec<Spare>>,
+    spares: RefCell<Vec<Rc<RefCell<Stream>>>>,
     period: Rc<Cell<u32>>,
 }
 
@@ -48,22 +47,24 @@ impl Running {
         }
     }
 
-    /// Gives a new exchange the buffers of one that is over.
-    pub(crate) fn lend(&self, exchange: &mut Exchange) {
-        if let Some(mut spare) = self.spares.borrow_mut().pop() {
-            exchange.swap_buffers(&mut spare);
-        }
+    /// A stream for a new exchange: one that is over, as good as new, if there is any.
+    pub(crate) fn lend(&self, context_id: u32) -> Rc<RefCell<Stream>> {
+        let spare = self.spares.borrow_mut().pop();
+        let stream = spare.unwrap_or_else(new_stream);
+        stream.borrow_mut().begin(context_id);
+        stream
     }
 
-    /// Keeps the buffers of an exchange that is over.
-    pub(crate) fn keep(&self, exchange: &mut Exchange) {
+    /// Keeps the stream of an exchange that is over, unless somebody may still look at it.
+    pub(crate) fn keep(&self, stream: &Rc<RefCell<Stream>>) {
         let mut spares = self.spares.borrow_mut();
-        if spares.len() < MOST_SPARES {
-            exchange.clear_buffers();
-            spares.push(Spare::default());
-            if let Some(spare) = spares.last_mut() {
-                exchange.swap_buffers(spare);
-            }
+        if spares.len() < MOST_SPARES
+            && Rc::strong_count(stream) == 1
+            && Rc::weak_count(stream) == 0
+            && let Ok(mut over) = stream.try_borrow_mut()
+        {
+            over.clear();
+            spares.push(Rc::clone(stream));
         }
     }
 
@@ -105,7 +106,7 @@ impl Running {
         if untold >= self.wanted_period() {
             self.untold.set(0);
             self.gateway.chain.on_tick(&self.proxy);
-            self.watch.tick(&self.proxy, root_id);
+            self.watch.tick(self, root_id);
             self.proxy.flush();
         }
         self.settle(root_id);
@@ -157,19 +158,29 @@ impl Running {
         }
         // Taken out: who goes to sleep again must not find it borrowed. First come, first woken.
         let mut still = self.sleepers.take();
-        still.retain(|sleeper| sleeper.upgrade().is_some_and(|stream| wake(&stream)));
+        still.retain(|sleeper| {
+            sleeper
+                .upgrade()
+                .is_some_and(|stream| self.wake_one(&stream))
+        });
         still.append(&mut self.sleepers.borrow_mut());
         self.sleepers.replace(still);
         abi::set_effective_context(root_id);
     }
+
+    /// Whether it goes on sleeping.
+    fn wake_one(&self, cell: &Rc<RefCell<Stream>>) -> bool {
+        let Ok(mut stream) = cell.try_borrow_mut() else {
+            return true;
+        };
+        let running = self;
+        abi::set_effective_context(stream.context_id()) && stream.wake(At { running, cell })
+    }
 }
 
-/// Whether it goes on sleeping.
-fn wake(cell: &Rc<RefCell<Stream>>) -> bool {
-    let Ok(mut stream) = cell.try_borrow_mut() else {
-        return true;
-    };
-    abi::set_effective_context(stream.context_id()) && stream.wake(cell)
+#[cold]
+fn new_stream() -> Rc<RefCell<Stream>> {
+    Rc::new(RefCell::new(Stream::new()))
 }
 
 /// The last exchange of a replaced configuration is over, or the VM ends.

@@ -6,6 +6,7 @@ use crate::running::Running;
 use std::cell::RefCell;
 use std::rc::Rc;
 use tollgate_core::drive::{Body, Drive, Step};
+use tollgate_core::exchange::Facts;
 use tollgate_core::flow::GrpcStatus;
 use tollgate_core::headers::HeaderChange;
 use tollgate_core::world::CallAnswer;
@@ -23,10 +24,18 @@ impl Body for ProxyBody {
 
 const REQUEST_BODY: ProxyBody = ProxyBody(Buffer::RequestBody);
 
+/// Where an exchange takes place.
+#[derive(Clone, Copy)]
+pub(crate) struct At<'a> {
+    /// The configuration it began with.
+    pub(crate) running: &'a Running,
+    /// The exchange itself, for whoever has to come back to it.
+    pub(crate) cell: &'a Rc<RefCell<Stream>>,
+}
+
 /// The state of an exchange; shared with the watchdog, which may have to answer it from a tick.
 pub(crate) struct Stream {
     context_id: u32,
-    pub(crate) running: Rc<Running>,
     pub(crate) drive: Drive<Chain>,
     pub(crate) exchange: Exchange,
     /// A call under way: its token.
@@ -52,10 +61,9 @@ enum BodyState {
 }
 
 impl Stream {
-    pub(crate) fn new(context_id: u32, running: Rc<Running>) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            context_id,
-            running,
+            context_id: 0,
             drive: Drive::default(),
             exchange: Exchange::default(),
             call: None,
@@ -66,12 +74,34 @@ impl Stream {
         }
     }
 
-    pub(crate) fn context_id(&self) -> u32 {
-        self.context_id
+    pub(crate) fn begin(&mut self, context_id: u32) {
+        self.context_id = context_id;
     }
 
-    pub(crate) fn running(&self) -> &Running {
-        &self.running
+    /// Becomes as good as new, but keeps the room that it has: making a stream anew would be a tenth of what an exchange
+    /// costs inside the VM. All fields by name, so that none is forgotten.
+    pub(crate) fn clear(&mut self) {
+        let Self {
+            context_id: _,
+            drive,
+            exchange,
+            call,
+            response_size,
+            watched,
+            asleep,
+            body,
+        } = self;
+        *drive = Drive::default();
+        exchange.clear();
+        *call = None;
+        *response_size = 0;
+        *watched = false;
+        *asleep = false;
+        *body = BodyState::Untouched;
+    }
+
+    pub(crate) fn context_id(&self) -> u32 {
+        self.context_id
     }
 
     /// Whether the request is still held for its body.
@@ -86,34 +116,36 @@ impl Stream {
     }
 
     /// Like all callbacks of the request: whether it goes on.
-    pub(crate) fn request_headers(&mut self, bodyless: bool, cell: &Rc<RefCell<Self>>) -> bool {
-        self.running.lend(&mut self.exchange);
-        let read = abi::header_map(Map::Request).map(|wire| self.exchange.request.read_wire(wire));
+    pub(crate) fn request_headers(&mut self, bodyless: bool, at: At<'_>) -> bool {
+        let read = abi::header_map(Map::Request).map(|wire| self.exchange.request.read_wire(&wire));
         let step = match read {
-            Some(Ok(())) => self.begin(bodyless),
+            Some(Ok(())) => self.ask_first(bodyless, at),
             _ => self.unreadable(),
         };
-        let goes_on = self.apply(step, cell);
+        let goes_on = self.apply(step, at);
         // Only the body is held: `Exchange::headers_released`.
         goes_on || (self.exchange.headers_released && self.waits_for_body())
     }
 
-    fn begin(&mut self, bodyless: bool) -> Step {
-        let running = &self.running;
+    fn ask_first(&mut self, bodyless: bool, at: At<'_>) -> Step {
+        let running = at.running;
         self.exchange.bodyless = bodyless;
         self.exchange
             .facts
             .want(running.gateway.filter_state.clone());
         self.exchange.can_hold_response = running.watch.can_hold_response();
-        self.ask(|drive, chain, exchange, proxy| drive.request_headers(chain, exchange, proxy))
+        self.ask(at.running, |drive, chain, exchange, proxy| {
+            drive.request_headers(chain, exchange, proxy)
+        })
     }
 
     /// Asks the policies, of whose dealings with this exchange `drive` keeps the state.
     pub(crate) fn ask<T>(
         &mut self,
+        running: &Running,
         question: impl FnOnce(&mut Drive<Chain>, &Chain, &mut Exchange, &Proxy) -> T,
     ) -> T {
-        let Running { gateway, proxy, .. } = &*self.running;
+        let Running { gateway, proxy, .. } = running;
         question(&mut self.drive, &gateway.chain, &mut self.exchange, proxy)
     }
 
@@ -129,12 +161,7 @@ impl Stream {
     }
 
     /// `size` bytes of the body have come since its beginning, or since it was let go.
-    pub(crate) fn request_body(
-        &mut self,
-        size: usize,
-        end: bool,
-        cell: &Rc<RefCell<Self>>,
-    ) -> bool {
+    pub(crate) fn request_body(&mut self, size: usize, end: bool, at: At<'_>) -> bool {
         if self.exchange.replied.is_some() {
             return false;
         }
@@ -155,15 +182,15 @@ impl Stream {
         };
         if !self.exchange.headers_released {
             // Body callbacks while the headers are held: the flag is set.
-            self.running.watch.body_seen(&self.running.proxy);
+            at.running.watch.body_seen(&at.running.proxy);
         }
-        let step = self.ask(|drive, chain, exchange, proxy| {
+        let step = self.ask(at.running, |drive, chain, exchange, proxy| {
             drive.request_body(chain, exchange, proxy, &REQUEST_BODY, size, end)
         });
-        self.apply(step, cell)
+        self.apply(step, at)
     }
 
-    pub(crate) fn request_trailers(&mut self, cell: &Rc<RefCell<Self>>) -> bool {
+    pub(crate) fn request_trailers(&mut self, at: At<'_>) -> bool {
         if self.exchange.replied.is_some() {
             return false;
         }
@@ -171,46 +198,42 @@ impl Stream {
             return true;
         }
         self.body = BodyState::Settled;
-        let step = self.ask(|drive, chain, exchange, proxy| {
+        let step = self.ask(at.running, |drive, chain, exchange, proxy| {
             drive.request_trailers(chain, exchange, proxy, &REQUEST_BODY)
         });
-        self.apply(step, cell)
+        self.apply(step, at)
     }
 
     /// The answer to a call arrived; the SDK has made this the effective context.
-    pub(crate) fn call_answered(
-        &mut self,
-        token: u32,
-        answer: &CallAnswer,
-        cell: &Rc<RefCell<Self>>,
-    ) {
+    pub(crate) fn call_answered(&mut self, token: u32, answer: &CallAnswer, at: At<'_>) {
         if self.call != Some(token) || self.exchange.replied.is_some() {
             return;
         }
         self.call = None;
-        let step = self.ask(|drive, chain, exchange, proxy| {
+        let step = self.ask(at.running, |drive, chain, exchange, proxy| {
             drive.call_answer(chain, exchange, proxy, answer, &REQUEST_BODY)
         });
-        self.go_on(step, cell);
+        self.go_on(step, at);
     }
 
     /// Asks again who was held by `HoldForWake`; the caller has made this the effective context. Whether it
     /// goes on waiting is returned.
-    pub(crate) fn wake(&mut self, cell: &Rc<RefCell<Self>>) -> bool {
+    pub(crate) fn wake(&mut self, at: At<'_>) -> bool {
         if !self.drive.waits_for_wake() || self.exchange.replied.is_some() {
             self.asleep = false;
             return false;
         }
-        let step = self
-            .ask(|drive, chain, exchange, proxy| drive.wake(chain, exchange, proxy, &REQUEST_BODY));
+        let step = self.ask(at.running, |drive, chain, exchange, proxy| {
+            drive.wake(chain, exchange, proxy, &REQUEST_BODY)
+        });
         self.asleep = step == Step::Hold && self.drive.waits_for_wake();
-        self.go_on(step, cell);
+        self.go_on(step, at);
         self.asleep
     }
 
     /// The request was held for something else than its body, and that has come.
-    fn go_on(&mut self, step: Step, cell: &Rc<RefCell<Self>>) {
-        if !self.apply(step, cell) {
+    fn go_on(&mut self, step: Step, at: At<'_>) {
+        if !self.apply(step, at) {
             return;
         }
         if self.body == BodyState::Arriving {
@@ -220,9 +243,9 @@ impl Stream {
     }
 
     /// Tells the proxy what was decided about the request. Whether it then goes on is returned.
-    fn apply(&mut self, step: Step, cell: &Rc<RefCell<Self>>) -> bool {
-        self.call = self.running.proxy.take_call().or(self.call);
-        flush(Map::Request, &mut self.exchange.request);
+    fn apply(&mut self, step: Step, at: At<'_>) -> bool {
+        self.call = at.running.proxy.take_call().or(self.call);
+        tell(Map::Request, &mut self.exchange.request);
         self.publish();
         match step {
             Step::Forward => {
@@ -232,7 +255,7 @@ impl Stream {
                 true
             }
             Step::Hold => {
-                self.watch(cell);
+                self.watch(at);
                 false
             }
             Step::Reply(reply) => {
@@ -245,10 +268,10 @@ impl Stream {
     /// A request that waits to be woken is remembered. One that waits for its body is watched until the first body
     /// callback: without `allow_on_headers_stop_iteration` none will ever come.
     #[inline(never)]
-    fn watch(&mut self, cell: &Rc<RefCell<Self>>) {
+    fn watch(&mut self, at: At<'_>) {
         if self.drive.waits_for_wake() && !self.asleep {
             self.asleep = true;
-            self.running.sleep(cell);
+            at.running.sleep(at.cell);
         }
         if self.drive.waits_for_body()
             && !self.exchange.headers_released
@@ -257,7 +280,7 @@ impl Stream {
             && !self.watched
         {
             self.watched = true;
-            self.running.watch.request(cell, self.running.proxy.now());
+            at.running.watch.request(at.cell, at.running.proxy.now());
         }
     }
 
@@ -285,25 +308,42 @@ impl Stream {
     }
 
     pub(crate) fn publish(&mut self) {
-        self.exchange.facts.drain_published(|name, value| {
-            abi::set_filter_state(name, value);
-        });
+        if self.exchange.facts.is_pending() {
+            publish(&mut self.exchange.facts);
+        }
     }
 
     /// The exchange is over.
-    pub(crate) fn log(&mut self) {
-        self.ask(|drive, chain, exchange, proxy| drive.log(chain, exchange, proxy));
+    pub(crate) fn log(&mut self, at: At<'_>) {
+        self.ask(at.running, |drive, chain, exchange, proxy| {
+            drive.log(chain, exchange, proxy)
+        });
         self.publish();
-        self.running.keep(&mut self.exchange);
     }
 }
 
-pub(crate) fn flush(map: Map, headers: &mut Headers) {
+/// Tells the proxy what was changed.
+pub(crate) fn tell(map: Map, headers: &mut Headers) {
+    if headers.is_changed() {
+        flush(map, headers);
+    }
+}
+
+// One copy for all maps and phases: what is inlined in several places is several times code to load.
+#[inline(never)]
+fn flush(map: Map, headers: &mut Headers) {
     headers.drain_changes(|name, change| {
         match change {
             HeaderChange::Set(value) => abi::set_header(map, name, value),
             HeaderChange::Append(value) => abi::add_header(map, name, value),
             HeaderChange::Remove => abi::remove_header(map, name),
         };
+    });
+}
+
+#[inline(never)]
+fn publish(facts: &mut Facts) {
+    facts.drain_published(|name, value| {
+        abi::set_filter_state(name, value);
     });
 }

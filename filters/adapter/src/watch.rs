@@ -12,6 +12,7 @@
 
 use crate::abi;
 use crate::proxy::{Proxy, read_number};
+use crate::running::Running;
 use crate::stream::Stream;
 use hashbrown::HashMap;
 use std::cell::{Cell, RefCell};
@@ -138,7 +139,8 @@ impl Watch {
     }
 
     /// Looks after everything that has been held for long. Called from the root context `root_id`.
-    pub(crate) fn tick(&self, proxy: &Proxy, root_id: u32) {
+    pub(crate) fn tick(&self, running: &Running, root_id: u32) {
+        let proxy = &running.proxy;
         if self.setting.get() == Setting::Unknown {
             self.ask_others(proxy);
         }
@@ -153,7 +155,7 @@ impl Watch {
             .borrow_mut()
             .retain(|_, at| now.since(*at) < Duration::from_secs(1));
         let responses = each_overdue(&self.responses, now, Stream::holds_response, |stream, _| {
-            self.release(stream, now, proxy)
+            self.release(stream, now, running)
         });
         if requests || responses {
             abi::set_effective_context(root_id);
@@ -173,10 +175,10 @@ impl Watch {
     }
 
     /// Nobody can tell a slow upstream from a missing setting: the answer goes. The stream is the effective context.
-    fn release(&self, stream: &mut Stream, now: UnixNanos, proxy: &Proxy) -> Fate {
-        proxy.count(self.released_total, 1);
+    fn release(&self, stream: &mut Stream, now: UnixNanos, running: &Running) -> Fate {
+        running.proxy.count(self.released_total, 1);
         self.released.borrow_mut().insert(stream.context_id(), now);
-        stream.release_from_tick();
+        stream.release_from_tick(running);
         Fate::Settled
     }
 

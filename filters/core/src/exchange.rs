@@ -1,6 +1,6 @@
 //! One HTTP exchange: the request and its answer, as policies see and change them.
 
-use crate::headers::{Buffers, Headers, MOST_SPARE_BYTES};
+use crate::headers::{Headers, MOST_SPARE_BYTES};
 use crate::world::{Attribute, World};
 use std::any::Any;
 use std::ops::Range;
@@ -125,11 +125,18 @@ impl Facts {
         self.pending.push((name, start..self.values.len()));
     }
 
+    /// Whether something was published since the last [`Facts::drain_published`].
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// Shows what was published since the last call, for the proxy.
     pub fn drain_published(&mut self, mut show: impl FnMut(&'static str, &[u8])) {
-        for (name, range) in self.pending.drain(..) {
-            show(name, self.values.get(range).unwrap_or_default());
+        for (name, range) in &self.pending {
+            show(name, self.values.get(range.clone()).unwrap_or_default());
         }
+        self.pending.clear();
         self.values.clear();
     }
 
@@ -138,22 +145,31 @@ impl Facts {
         self.wanted = names;
     }
 
+    /// Forgets everything but the room for it.
+    fn clear(&mut self) {
+        let Self {
+            consumer,
+            consumer_known,
+            wanted,
+            pending,
+            values,
+        } = self;
+        *consumer = None;
+        *consumer_known = false;
+        *wanted = None;
+        pending.clear();
+        values.clear();
+        if values.capacity() > MOST_SPARE_BYTES {
+            *values = Vec::new();
+        }
+    }
+
     /// What was published since the last call, as values of their own.
     pub fn take_published(&mut self) -> Vec<(&'static str, Vec<u8>)> {
         let mut all = Vec::new();
         self.drain_published(|name, value| all.push((name, value.to_vec())));
         all
     }
-}
-
-/// Buffers of an exchange that is over, for the next one: allocating them anew would be a tenth of what an exchange
-/// costs inside the VM.
-#[derive(Debug, Default)]
-pub struct Spare {
-    request: Buffers,
-    response: Buffers,
-    pending: Vec<(&'static str, Range<usize>)>,
-    values: Vec<u8>,
 }
 
 /// See the module.
@@ -205,23 +221,34 @@ impl Exchange {
         }
     }
 
-    /// Forgets the headers and what was published, but not the room for them.
-    pub fn clear_buffers(&mut self) {
-        self.request.clear();
-        self.response.clear();
-        self.facts.pending.clear();
-        self.facts.values.clear();
-        if self.facts.values.capacity() > MOST_SPARE_BYTES {
-            self.facts.values = Vec::new();
+    /// Becomes as good as new, but keeps the room for headers and what is published: allocating it anew would be a tenth
+    /// of what an exchange costs inside the VM. All fields by name, so that none is forgotten.
+    pub fn clear(&mut self) {
+        let Self {
+            request,
+            response,
+            response_trailers,
+            new_body,
+            status,
+            facts,
+            bodyless,
+            replied,
+            limits,
+            can_hold_response,
+            headers_released,
+            replay_body,
+        } = self;
+        request.clear();
+        response.clear();
+        response_trailers.clear();
+        facts.clear();
+        *new_body = None;
+        *status = None;
+        *replied = None;
+        *limits = None;
+        for flag in [bodyless, can_hold_response, headers_released, replay_body] {
+            *flag = false;
         }
-    }
-
-    /// Takes the buffers of an exchange before this one, or hands them on. Both must be empty.
-    pub fn swap_buffers(&mut self, spare: &mut Spare) {
-        self.request.swap_buffers(&mut spare.request);
-        self.response.swap_buffers(&mut spare.response);
-        std::mem::swap(&mut self.facts.pending, &mut spare.pending);
-        std::mem::swap(&mut self.facts.values, &mut spare.values);
     }
 
     /// Limits what is published to these names; each costs a hostcall and Envoy an object.

@@ -44,8 +44,14 @@ struct Span {
     len: usize,
 }
 
-/// A pair. What was changed is marked here and not listed apart, and values lie among the bytes of the map: most requests
-/// set several headers, and an allocation for each would cost more than the setting.
+/// Of a pair that was taken out. No name is that long.
+const NO_NAME: Span = Span {
+    start: 0,
+    len: usize::MAX,
+};
+
+/// A pair. What was changed is marked here and not listed apart, and all names and values lie among the bytes of the map:
+/// most requests set several headers, and an allocation for each would cost more than the setting.
 struct Entry {
     name: Span,
     value: Span,
@@ -60,8 +66,6 @@ enum Change {
     Set,
     /// A line beside the others.
     Append,
-    /// No pair any more: stands for the removal of all values, until that is told.
-    Removed,
 }
 
 /// What a change does to a header, as [`Headers::drain_changes`] shows it.
@@ -78,29 +82,17 @@ pub enum HeaderChange<'a> {
 /// See the module. Lookups take lower-case names.
 #[derive(Default)]
 pub struct Headers {
-    /// As the proxy handed them over.
     bytes: Vec<u8>,
-    /// What was added; spans count on from the end of `bytes`.
-    added: Vec<u8>,
     entries: Vec<Entry>,
+    /// Names whose removal is to be told.
+    removed: Vec<Span>,
     /// There are changes to be told.
     changed: bool,
 }
 
-/// The room that a map had.
-#[derive(Default)]
-pub(crate) struct Buffers {
-    added: Vec<u8>,
-    entries: Vec<Entry>,
-}
-
-/// Pairs that policies add without the map having to grow, and bytes for them.
-const ROOM: usize = 8;
-const ROOM_BYTES: usize = 512;
-
 /// Larger buffers are not kept for the next exchange.
 const MOST_SPARE: usize = 128;
-pub(crate) const MOST_SPARE_BYTES: usize = 4_096;
+pub(crate) const MOST_SPARE_BYTES: usize = 8_192;
 
 impl Headers {
     /// For tests and other hosts than a proxy. Names are lower-cased.
@@ -121,7 +113,7 @@ impl Headers {
     /// or where any will do. For anything that decides something, use [`Headers::sole`].
     #[must_use]
     pub fn first(&self, name: &str) -> Option<&[u8]> {
-        self.get_all(name).next()
+        self.value_at(self.find(0, name))
     }
 
     /// The only value of the name.
@@ -129,9 +121,13 @@ impl Headers {
     /// # Errors
     /// [`Duplicate`] when there are several: which of them an upstream reads is anybody's guess.
     pub fn sole(&self, name: &str) -> Result<Option<&[u8]>, Duplicate> {
-        let mut all = self.get_all(name);
-        let first = all.next();
-        if all.next().is_some() {
+        let at = self.find(0, name);
+        let first = self.value_at(at);
+        if first.is_some()
+            && self
+                .value_at(self.find(at.saturating_add(1), name))
+                .is_some()
+        {
             return Err(Duplicate);
         }
         Ok(first)
@@ -142,10 +138,12 @@ impl Headers {
         &'a self,
         name: &'n str,
     ) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
-        self.entries
-            .iter()
-            .filter(move |e| is_named(&self.bytes, &self.added, e, name))
-            .map(|e| self.slice(e.value))
+        let mut from = 0;
+        std::iter::from_fn(move || {
+            let at = self.find(from, name);
+            from = at.saturating_add(1);
+            self.value_at(at)
+        })
     }
 
     /// Whether the header is there, with whatever value.
@@ -158,8 +156,8 @@ impl Headers {
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.entries
             .iter()
-            .filter(|e| e.change != Change::Removed)
-            .map(|e| (self.slice(e.name), self.slice(e.value)))
+            .filter(|e| e.name.len != NO_NAME.len)
+            .map(|e| (slice(&self.bytes, e.name), slice(&self.bytes, e.value)))
     }
 
     /// How many pairs there are.
@@ -193,61 +191,68 @@ impl Headers {
     }
 
     fn add(&mut self, name: &HeaderName, value: &[u8], change: Change) {
-        if !self.changed {
-            self.changed = true;
-            self.entries.reserve(ROOM);
-            self.added.reserve(ROOM_BYTES);
-        }
-        let start = self.bytes.len().saturating_add(self.added.len());
-        let clean = |b: &u8| {
-            if matches!(b, b'\r' | b'\n' | 0) {
-                b' '
-            } else {
-                *b
-            }
-        };
-        self.added.extend(value.iter().map(clean));
-        let value = Span {
-            start,
-            len: value.len(),
-        };
+        self.changed = true;
         let name = self.keep(name.as_str().as_bytes());
+        let kept = self.keep(value);
+        if value.iter().any(is_unclean) {
+            self.clean(kept);
+        }
         self.entries.push(Entry {
             name,
-            value,
+            value: kept,
             change,
         });
+    }
+
+    #[cold]
+    fn clean(&mut self, span: Span) {
+        for byte in self.bytes.iter_mut().skip(span.start).take(span.len) {
+            if is_unclean(byte) {
+                *byte = b' ';
+            }
+        }
     }
 
     /// Removes all values of the name; does nothing (and costs nothing) when there is none.
     /// Pseudo headers stay.
     #[inline(never)]
     pub fn remove(&mut self, name: &HeaderName) -> bool {
-        if name.is_pseudo() || !self.contains(name.as_str()) {
+        if name.is_pseudo() || !self.forget(name.as_str()) {
             return false;
         }
-        self.forget(name.as_str());
-        self.add(name, b"", Change::Removed);
+        self.changed = true;
+        let name = name.as_str().as_bytes();
+        if !self.removed.iter().any(|r| slice(&self.bytes, *r) == name) {
+            let name = self.keep(name);
+            self.removed.push(name);
+        }
         true
     }
 
-    /// Shows the changes since the last call, in order, for the proxy: names and what becomes of them.
+    /// Shows the changes since the last call, for the proxy: names and what becomes of them. Removals come first (in no
+    /// particular order), the others in the order in which they were made.
     pub fn drain_changes(&mut self, mut show: impl FnMut(&[u8], HeaderChange<'_>)) {
         if !std::mem::take(&mut self.changed) {
             return;
         }
-        let (bytes, added) = (&self.bytes, &self.added);
-        self.entries.retain_mut(|entry| {
-            let value = slice(bytes, added, entry.value);
+        for name in &self.removed {
+            let name = slice(&self.bytes, *name);
+            let replaced =
+                |e: &Entry| e.change == Change::Set && slice(&self.bytes, e.name) == name;
+            if !self.entries.iter().any(replaced) {
+                show(name, HeaderChange::Remove);
+            }
+        }
+        self.removed.clear();
+        for entry in &mut self.entries {
+            let value = slice(&self.bytes, entry.value);
             let change = match std::mem::replace(&mut entry.change, Change::None) {
-                Change::None => return true,
+                Change::None => continue,
                 Change::Set => HeaderChange::Set(value),
                 Change::Append => HeaderChange::Append(value),
-                Change::Removed => HeaderChange::Remove,
             };
-            show(slice(bytes, added, entry.name), change);
-            change != HeaderChange::Remove
-        });
+            show(slice(&self.bytes, entry.name), change);
+        }
     }
 
     /// The changes since the last call, as values of their own.
@@ -271,10 +276,33 @@ impl Headers {
         self.changed
     }
 
-    fn forget(&mut self, name: &str) {
-        let (bytes, added) = (&self.bytes, &self.added);
-        self.entries
-            .retain(|e| e.name.len != name.len() || slice(bytes, added, e.name) != name.as_bytes());
+    /// The position of the first pair of the name, from a position on; the number of pairs, if there is none.
+    #[inline(never)]
+    fn find(&self, from: usize, name: &str) -> usize {
+        let rest = self.entries.iter().skip(from);
+        // Most names differ in length, which is cheaper to see than their bytes.
+        let others = rest.take_while(|e| {
+            e.name.len != name.len() || slice(&self.bytes, e.name) != name.as_bytes()
+        });
+        others.count().saturating_add(from)
+    }
+
+    fn value_at(&self, at: usize) -> Option<&[u8]> {
+        self.entries.get(at).map(|e| slice(&self.bytes, e.value))
+    }
+
+    /// Takes out all pairs of the name: they stay where they are, without one. Whether there was any is returned.
+    fn forget(&mut self, name: &str) -> bool {
+        let mut any = false;
+        loop {
+            let at = self.find(0, name);
+            let Some(entry) = self.entries.get_mut(at) else {
+                return any;
+            };
+            entry.name = NO_NAME;
+            entry.change = Change::None;
+            any = true;
+        }
     }
 
     fn push(&mut self, name: &[u8], value: &[u8]) {
@@ -288,8 +316,8 @@ impl Headers {
     }
 
     fn keep(&mut self, bytes: &[u8]) -> Span {
-        let start = self.bytes.len().saturating_add(self.added.len());
-        self.added.extend_from_slice(bytes);
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
         Span {
             start,
             len: bytes.len(),
@@ -297,30 +325,21 @@ impl Headers {
     }
 
     /// Forgets all pairs, but not the room for them, unless there is a lot of it.
+    #[inline(never)]
     pub(crate) fn clear(&mut self) {
-        self.bytes = Vec::new();
-        self.added.clear();
+        self.bytes.clear();
         self.entries.clear();
+        self.removed.clear();
         self.changed = false;
-        if self.entries.capacity() > MOST_SPARE || self.added.capacity() > MOST_SPARE_BYTES {
+        if self.entries.capacity() > MOST_SPARE || self.bytes.capacity() > MOST_SPARE_BYTES {
             *self = Self::default();
         }
     }
-
-    pub(crate) fn swap_buffers(&mut self, buffers: &mut Buffers) {
-        std::mem::swap(&mut self.added, &mut buffers.added);
-        std::mem::swap(&mut self.entries, &mut buffers.entries);
-    }
-
-    fn slice(&self, span: Span) -> &[u8] {
-        slice(&self.bytes, &self.added, span)
-    }
 }
 
-impl fmt::Debug for Buffers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Buffers").finish_non_exhaustive()
-    }
+/// Would break a line apart, or end a text.
+fn is_unclean(byte: &u8) -> bool {
+    matches!(byte, b'\r' | b'\n' | 0)
 }
 
 /// Names only: values may be credentials.
@@ -332,18 +351,8 @@ impl fmt::Debug for Headers {
     }
 }
 
-/// Most names differ in length, which is cheaper to see than their bytes.
-fn is_named(bytes: &[u8], added: &[u8], entry: &Entry, name: &str) -> bool {
-    entry.name.len == name.len()
-        && entry.change != Change::Removed
-        && slice(bytes, added, entry.name) == name.as_bytes()
-}
-
-fn slice<'a>(bytes: &'a [u8], added: &'a [u8], span: Span) -> &'a [u8] {
-    let (from, start) = match span.start.checked_sub(bytes.len()) {
-        Some(start) => (added, start),
-        None => (bytes, span.start),
-    };
-    from.get(start..start.saturating_add(span.len))
+fn slice(bytes: &[u8], span: Span) -> &[u8] {
+    bytes
+        .get(span.start..span.start.saturating_add(span.len))
         .unwrap_or_default()
 }

@@ -5,7 +5,7 @@ use libfuzzer_sys::fuzz_target;
 use tollgate_core::headers::{HeaderName, Headers};
 
 fuzz_target!(|bytes: &[u8]| {
-    let Ok(mut headers) = Headers::from_wire(bytes.to_vec()) else {
+    let Ok(mut headers) = Headers::from_wire(bytes) else {
         return;
     };
     let size: usize = headers

@@ -1,6 +1,6 @@
 //! Reading the form in which a proxy hands a header map over.
 
-use super::{Change, Entry, Headers, ROOM, Span};
+use super::{Change, Entry, Headers, Span};
 
 /// The bytes were not a serialized header map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,77 +12,63 @@ impl Headers {
     ///
     /// # Errors
     /// [`MalformedMap`] when the lengths do not fit the bytes.
-    pub fn from_wire(bytes: Vec<u8>) -> Result<Self, MalformedMap> {
+    pub fn from_wire(wire: &[u8]) -> Result<Self, MalformedMap> {
         let mut map = Self::default();
-        map.read_wire(bytes).map(|()| map)
+        map.read_wire(wire).map(|()| map)
     }
 
-    /// Like [`Headers::from_wire`], into an empty map.
+    /// Like [`Headers::from_wire`], into an empty map. What a proxy hands over is copied: changes need room behind it, and the
+    /// map has some of an exchange before.
     ///
     /// # Errors
     /// [`MalformedMap`]: the map is still empty.
-    pub fn read_wire(&mut self, bytes: Vec<u8>) -> Result<(), MalformedMap> {
-        let read = self.read_entries(&bytes);
+    pub fn read_wire(&mut self, wire: &[u8]) -> Result<(), MalformedMap> {
+        let read = self.read_entries(wire);
         match read {
-            Ok(()) => self.bytes = bytes,
+            Ok(()) => self.bytes.extend_from_slice(wire),
             Err(_) => self.entries.clear(),
         }
         read
     }
 
     fn read_entries(&mut self, bytes: &[u8]) -> Result<(), MalformedMap> {
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        let count = read_len(bytes, 0)?;
-        // Each pair takes at least 8 bytes of lengths and two NULs, so a count cannot make us
-        // reserve more than the message itself.
-        if count > bytes.len() / 10 {
+        let Some((count, rest)) = bytes.split_first_chunk() else {
+            return if bytes.is_empty() {
+                Ok(())
+            } else {
+                Err(MalformedMap)
+            };
+        };
+        let size = length(*count).saturating_mul(LENGTHS);
+        // So a count cannot make us reserve more than the message itself.
+        let lengths = rest.get(..size).ok_or(MalformedMap)?;
+        let (lengths, _) = lengths.as_chunks::<LENGTHS>();
+        // Saturating: what does not fit an address does not fit the bytes either.
+        let mut at = size.saturating_add(count.len());
+        let mut span = |len: usize| {
+            let start = at;
+            at = at.saturating_add(len).saturating_add(1);
+            Span { start, len }
+        };
+        self.entries.extend(
+            lengths
+                .iter()
+                .map(|&[n0, n1, n2, n3, v0, v1, v2, v3]| Entry {
+                    name: span(length([n0, n1, n2, n3])),
+                    value: span(length([v0, v1, v2, v3])),
+                    change: Change::None,
+                }),
+        );
+        if at > bytes.len() {
             return Err(MalformedMap);
-        }
-        self.entries.reserve(count.saturating_add(ROOM));
-        let mut lengths_at = 4_usize;
-        let mut at = count
-            .checked_mul(8)
-            .and_then(|n| n.checked_add(4))
-            .ok_or(MalformedMap)?;
-        for _ in 0..count {
-            let name = Span {
-                start: at,
-                len: read_len(bytes, lengths_at)?,
-            };
-            let value = Span {
-                start: after(name)?,
-                len: read_len(bytes, lengths_at.checked_add(4).ok_or(MalformedMap)?)?,
-            };
-            at = after(value)?;
-            if at > bytes.len() {
-                return Err(MalformedMap);
-            }
-            lengths_at = lengths_at.checked_add(8).ok_or(MalformedMap)?;
-            self.entries.push(Entry {
-                name,
-                value,
-                change: Change::None,
-            });
         }
         Ok(())
     }
 }
 
-fn read_len(bytes: &[u8], at: usize) -> Result<usize, MalformedMap> {
-    let end = at.checked_add(4).ok_or(MalformedMap)?;
-    let four: [u8; 4] = bytes
-        .get(at..end)
-        .and_then(|s| s.try_into().ok())
-        .ok_or(MalformedMap)?;
-    usize::try_from(u32::from_le_bytes(four)).map_err(|_| MalformedMap)
-}
+/// Bytes that tell the lengths of a pair.
+const LENGTHS: usize = 8;
 
-/// The position after a span and its NUL.
-fn after(span: Span) -> Result<usize, MalformedMap> {
-    span.start
-        .checked_add(span.len)
-        .and_then(|n| n.checked_add(1))
-        .ok_or(MalformedMap)
+fn length(bytes: [u8; 4]) -> usize {
+    usize::try_from(u32::from_le_bytes(bytes)).unwrap_or(usize::MAX)
 }

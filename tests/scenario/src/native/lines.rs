@@ -19,7 +19,7 @@ pub(super) fn wire(lines: &Lines) -> Headers {
         bytes.extend(value);
         bytes.push(0);
     }
-    Headers::from_wire(bytes).unwrap_or_default()
+    Headers::from_wire(&bytes).unwrap_or_default()
 }
 
 /// The request headers as a filter sees them: Envoy trims values and joins the lines of its inline headers.
