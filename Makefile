@@ -105,14 +105,16 @@ wasm: $(MODULES:%=dist/%.wasm) ## dist/*.wasm: gateway and the five single filte
 features = $(if $(filter gateway,$1),$(subst $() ,$(comma),$(POLICIES)),$1)
 comma := ,
 
-# The module is linked, then two named steps: exports that it does not need are stripped (xtask/exports.txt), and the functions
-# that a request runs are put first (xtask/hot-functions.txt).
+# The module is linked, then three named steps: exports that it does not need are stripped (xtask/exports.txt), the functions that a
+# request runs are put first, and engines are told which way their branches go (xtask/profile.txt).
 STRIPPED = $(TARGET_DIR)/stripped/$*.wasm
-dist/%.wasm: $(WASM_PREREQUISITES) xtask/exports.txt xtask/hot-functions.txt $(XTASK)
+ORDERED = $(TARGET_DIR)/ordered/$*.wasm
+dist/%.wasm: $(WASM_PREREQUISITES) xtask/exports.txt xtask/profile.txt $(XTASK)
 	@echo '== $@'
 	@cargo build --release --target wasm32-wasip1 -p tollgate-plugin --no-default-features --features '$(call features,$*)'
 	@$(XTASK) strip-exports '$(CDYLIB)' '$(STRIPPED)' --module '$*'
-	@$(XTASK) order-functions '$(STRIPPED)' '$@'
+	@$(XTASK) order-functions '$(STRIPPED)' '$(ORDERED)' --module '$*'
+	@$(XTASK) hint-branches '$(ORDERED)' '$@' --module '$*'
 
 # Written only when the list changes.
 .PHONY: force
@@ -120,7 +122,7 @@ dist/%.wasm: $(WASM_PREREQUISITES) xtask/exports.txt xtask/hot-functions.txt $(X
 	@mkdir -p .tools
 	@echo '$(WASM_SOURCES)' | cmp --silent - '$@' || echo '$(WASM_SOURCES)' > '$@'
 
-$(XTASK): $(wildcard xtask/src/*.rs) xtask/Cargo.toml xtask/exports.txt xtask/hot-functions.txt rust-toolchain.toml
+$(XTASK): $(wildcard xtask/src/*.rs) xtask/Cargo.toml xtask/exports.txt xtask/profile.txt rust-toolchain.toml
 	@echo '== xtask'
 	@cargo build -p xtask
 	@touch '$@'
@@ -224,9 +226,14 @@ bench-instructions: needs-bench needs-valgrind $(ENVOY_BIN) wasm ## instructions
 	@cargo build --release --target wasm32-wasip1 --target-dir target $(BENCH_CRATES)
 	@python3 benches/envoy/instructions.py --envoy '$(ENVOY_BIN)' $(BENCH_ARGS)
 
-.PHONY: hot-functions
-hot-functions: needs-valgrind $(ENVOY_BIN) dist/gateway.wasm ## xtask/hot-functions.txt anew, by valgrind: what a request runs stands together in the modules
-	@python3 benches/envoy/instructions.py --envoy '$(ENVOY_BIN)' --write-hot xtask/hot-functions.txt
+.PHONY: profile
+profile: $(ENVOY_BIN) wasm ## xtask/profile.txt anew: what requests run in a real Envoy stands together in the modules; then make wasm again
+	@for module in $(MODULES); do \
+	  counting='$(TARGET_DIR)'/counting/$$module.wasm; \
+	  $(XTASK) instrument dist/$$module.wasm $$counting; \
+	  python3 benches/envoy/what_runs.py --envoy '$(ENVOY_BIN)' --module $$module --wasm $$counting --write $$counting.counts; \
+	  $(XTASK) write-profile xtask/profile.txt --module $$module --of dist/$$module.wasm --counts $$counting.counts --requests 1000; \
+	done
 
 # The parser that knows nothing of Tollgate.
 .venv/http-sfv/bin/python:

@@ -4,10 +4,23 @@
 //! |---|---|
 //! | `xtask strip-exports IN OUT --module NAME` | keeps the exports that `exports.txt` lists for NAME, removes what becomes unreachable |
 //! | `xtask strip-exports IN OUT --keep a,b,c` | the same with the list given |
-//! | `xtask order-functions IN OUT` | puts the functions that `hot-functions.txt` names before the others |
-//! | `xtask order-functions IN OUT --first FILE` | the same with the list in FILE |
+//! | `xtask order-functions IN OUT --module NAME` | puts the functions that `profile.txt` has for NAME before the others |
+//! | `xtask hint-branches IN OUT --module NAME` | tells engines which way branches go, as far as `profile.txt` knows it |
+//! | `xtask instrument IN OUT` | makes a module count what it runs, for `make profile` |
+//! | `xtask write-profile FILE --module NAME --of MODULE --counts COUNTS --requests N` | puts what was counted into a profile |
 
+pub mod functions;
+pub mod hints;
+pub mod instrument;
 pub mod keep;
 pub mod names;
 pub mod order;
+pub mod profile;
 pub mod strip;
+
+fn valid(module: &[u8]) -> Result<(), String> {
+    match wasmparser::Validator::new().validate_all(module) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("not a WebAssembly module: {error}")),
+    }
+}

@@ -8,133 +8,77 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use wasm_encoder::reencode::{Error, Reencode, utils};
 use wasm_encoder::{CodeSection, FunctionSection, Module, NameMap, NameSection};
-use wasmparser::{KnownCustom, Name, NameSectionReader, Parser, Payload, Validator};
+use wasmparser::{Name, Parser};
 
-use crate::names::readable;
-
-/// The list that `make wasm` uses; `make hot-functions` writes it.
-pub const HOT: &str = include_str!("../hot-functions.txt");
+use crate::functions::Functions;
+use crate::profile::Hot;
 
 /// An ordered module.
 #[derive(Debug)]
 pub struct Ordered {
     /// The module's bytes.
     pub wasm: Vec<u8>,
-    /// How many of the names the module has.
+    /// How many of the functions of the profile the module has.
     pub found: usize,
 }
 
-/// The names of a list, one a line, each once; lines that begin with `#` are comments.
-#[must_use]
-pub fn parse(list: &str) -> Vec<&str> {
-    let mut seen = BTreeSet::new();
-    list.lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#') && seen.insert(*line))
-        .collect()
-}
-
-/// Numbers the module's own functions anew: first those named in `hot`, as [`readable`] says it, in its order, functions of
-/// one name in their old order; then the others in their old order. A name that the module does not have is not missed: a stale
-/// list costs speed and nothing else. Names of locals and labels are left out.
+/// Numbers the module's own functions anew: first those of `hot`, in its order, functions of one name in their old order; then the
+/// others in their old order. Of functions with one name (a generic one has many instances) only those with that code are hot, if there is
+/// any. A name that the module does not have is not missed: what is stale costs speed and nothing else. Names of locals and labels are left
+/// out.
 ///
 /// # Errors
 /// `module` is not a valid module, or has a section that says something about functions which cannot be renumbered.
-pub fn functions(module: &[u8], hot: &[&str]) -> Result<Ordered, String> {
-    valid(module).map_err(|error| format!("not a WebAssembly module: {error}"))?;
-    let contents = read(module).map_err(|error| error.to_string())?;
-    let (order, found) = contents.order(hot);
+pub fn functions(module: &[u8], hot: &[Hot]) -> Result<Ordered, String> {
+    crate::valid(module)?;
+    let functions = Functions::read(module).map_err(|error| error.to_string())?;
+    let (order, found) = order(&functions, hot);
     let mut wasm = Module::new();
-    Renumber::new(contents.imported, &order)
+    Renumber::new(functions.imported, &order)
         .parse_core_module(&mut wasm, Parser::new(0), module)
         .map_err(|error| match error {
             Error::ParseError(cause) => cause.to_string(),
             other => other.to_string(),
         })?;
     let wasm = wasm.finish();
-    valid(&wasm).map_err(|error| format!("ordering made an invalid module: {error}"))?;
+    crate::valid(&wasm).map_err(|error| format!("ordering made an invalid module: {error}"))?;
     Ok(Ordered { wasm, found })
 }
 
-fn valid(module: &[u8]) -> wasmparser::Result<()> {
-    Validator::new().validate_all(module).map(drop)
-}
-
-/// What the order depends on.
-struct Contents {
-    imported: u32,
-    defined: u32,
-    /// Defined functions by readable name, ascending.
-    named: BTreeMap<String, BTreeSet<u32>>,
-}
-
-impl Contents {
-    /// The old indices of the defined functions in their new order, and how many names of `hot` there are.
-    fn order(&self, hot: &[&str]) -> (Vec<u32>, usize) {
-        let first: Vec<_> = hot
+/// The old indices of the module's own functions in their new order, and how many of `hot` there are.
+fn order(functions: &Functions, hot: &[Hot]) -> (Vec<u32>, usize) {
+    let mut named = BTreeMap::<_, Vec<_>>::new();
+    for (index, own) in (functions.imported..).zip(&functions.own) {
+        if !own.name.is_empty() {
+            named
+                .entry(&*own.name)
+                .or_default()
+                .push((index, own.shape));
+        }
+    }
+    let (mut first, mut found) = (Vec::new(), 0);
+    for hot in hot {
+        let Some(all) = named.get(&*hot.name) else {
+            continue;
+        };
+        found += 1;
+        let known = all.iter().any(|(_, shape)| *shape == hot.shape);
+        let these = all
             .iter()
-            .filter_map(|name| self.named.get(*name))
-            .collect();
-        let found = first.len();
-        let mut placed = BTreeSet::new();
-        let order = first
-            .into_iter()
-            .flatten()
-            .copied()
-            .chain(self.imported..self.imported + self.defined)
-            .filter(|index| placed.insert(*index))
-            .collect();
-        (order, found)
+            .filter(|(_, shape)| !known || *shape == hot.shape);
+        first.extend(these.map(|(index, _)| *index));
     }
-}
-
-fn read(module: &[u8]) -> wasmparser::Result<Contents> {
-    let (mut imported, mut defined, mut named) = (0, 0, BTreeMap::<_, BTreeSet<_>>::new());
-    for payload in Parser::new(0).parse_all(module) {
-        match payload? {
-            Payload::ImportSection(imports) => {
-                for import in imports.into_imports() {
-                    imported += u32::from(matches!(
-                        import?.ty,
-                        wasmparser::TypeRef::Func(_) | wasmparser::TypeRef::FuncExact(_)
-                    ));
-                }
-            }
-            Payload::FunctionSection(functions) => defined = functions.count(),
-            Payload::CustomSection(section) => {
-                if let KnownCustom::Name(names) = section.as_known() {
-                    for (index, name) in function_names(names)? {
-                        named.entry(readable(name)).or_default().insert(index);
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    // After all sections: the names may stand before the functions.
-    let own = imported..imported + defined;
-    named.retain(|_, indices| {
-        indices.retain(|index| own.contains(index));
-        !indices.is_empty()
-    });
-    Ok(Contents {
-        imported,
-        defined,
-        named,
-    })
-}
-
-fn function_names(names: NameSectionReader<'_>) -> wasmparser::Result<Vec<(u32, &str)>> {
-    let mut functions = Vec::new();
-    for subsection in names {
-        if let Name::Function(map) = subsection? {
-            for naming in map {
-                let naming = naming?;
-                functions.push((naming.index, naming.name));
-            }
-        }
-    }
-    Ok(functions)
+    let mut placed = BTreeSet::new();
+    let order = first
+        .into_iter()
+        .chain(
+            (functions.imported..)
+                .zip(&functions.own)
+                .map(|(index, _)| index),
+        )
+        .filter(|index| placed.insert(*index))
+        .collect();
+    (order, found)
 }
 
 /// Writes a module again, with functions in another order.
