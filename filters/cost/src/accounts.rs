@@ -11,6 +11,7 @@ use crate::budgets::{Budgets, Part};
 use crate::meters::Meters;
 use standing::is_quiet;
 use std::cell::RefCell;
+use std::rc::Rc;
 use tollgate_core::Money;
 use tollgate_core::world::{Level, World};
 use tollgate_state::budget::{Account, Charge, Exhausted, Line};
@@ -26,14 +27,16 @@ const MAX_DEFERRED: usize = 1_024;
 /// What a call has taken from budgets.
 #[derive(Debug)]
 pub struct Hold {
-    parts: Vec<Taken>,
     charge: Charge,
+    /// Most calls are paid out of one record, and need no list.
+    first: Option<Taken>,
+    others: Vec<Taken>,
 }
 
 /// What was taken from one record.
 #[derive(Debug)]
 struct Taken {
-    part: Part,
+    part: Rc<Part>,
     /// Paid out of the worker's advance, as it stood then.
     from_advance: Option<Generation>,
 }
@@ -62,6 +65,16 @@ pub struct Accounts {
 }
 
 impl Accounts {
+    /// Takes the charge from this worker's advance, if it has to come from one record only. `None`: nothing was taken;
+    /// [`Accounts::charge`]. Else what is left, and nothing is to be warned of.
+    pub fn pay(&self, parts: &[Rc<Part>], charge: Charge) -> Option<(Hold, Money)> {
+        let [part] = parts else {
+            return None;
+        };
+        let (taken, left) = pay_ahead(&mut self.advances.borrow_mut(), part, charge)?;
+        Some((Hold::of(charge, Some(taken)), left))
+    }
+
     /// Takes the charge from all lines, or from none. Records are charged one after the other; what was taken is given
     /// back if a later one refuses, so an early refusal of somebody else may happen, too much never.
     ///
@@ -69,22 +82,19 @@ impl Accounts {
     /// [`Refusal`]: nothing was taken.
     pub fn charge(
         &self,
-        parts: Vec<Part>,
+        parts: &[Rc<Part>],
         charge: Charge,
         budgets: &Budgets,
         meters: &Meters,
         world: &dyn World,
     ) -> Result<(Hold, Standing), Refusal> {
         let mut standing = Standing::EVERYTHING;
-        let mut hold = Hold {
-            parts: Vec::with_capacity(parts.len()),
-            charge,
-        };
+        let mut hold = Hold::of(charge, None);
         for part in parts {
             match self.charge_one(part, charge, budgets, meters, world) {
                 Ok((taken, one)) => {
                     standing = standing.and(one);
-                    hold.parts.push(taken);
+                    hold.add(taken);
                 }
                 Err(refusal) => {
                     let _ = self.settle(hold, Money::ZERO, budgets, meters, world);
@@ -97,18 +107,15 @@ impl Accounts {
 
     fn charge_one(
         &self,
-        part: Part,
+        part: &Rc<Part>,
         charge: Charge,
         budgets: &Budgets,
         meters: &Meters,
         world: &dyn World,
     ) -> Result<(Taken, Standing), Refusal> {
         let mut advances = self.advances.borrow_mut();
-        if let Charge::Spent(cost) = charge
-            && let Some((generation, left)) = advances.pay(&part, cost)
-        {
-            let from_advance = Some(generation);
-            return Ok((Taken { part, from_advance }, Standing::quiet(left)));
+        if let Some((taken, left)) = pay_ahead(&mut advances, part, charge) {
+            return Ok((taken, Standing::quiet(left)));
         }
         self.charge_record(part, charge, &mut advances, budgets, meters, world)
     }
@@ -116,7 +123,7 @@ impl Accounts {
     #[inline(never)]
     fn charge_record(
         &self,
-        mut part: Part,
+        part: &Rc<Part>,
         charge: Charge,
         advances: &mut Advances,
         budgets: &Budgets,
@@ -127,16 +134,18 @@ impl Accounts {
             Charge::Spent(cost) => Some(cost),
             Charge::Reserved(_) => None,
         };
-        let Part { key, lines } = &mut part;
+        let key = part.key();
+        let mut lines = part.lines.clone();
         let done = self.trip(key, meters, world, |account| {
             if known.is_some() {
                 advances.book(key, account);
             }
-            match account.charge(lines, charge) {
+            match account.charge(&mut lines, charge) {
                 Ok(_) => {
-                    let standing = Standing::of(account, lines, budgets);
+                    let standing = Standing::of(account, &lines, budgets);
                     let next = known.map(|cost| {
-                        let booked = advances.take(key, lines, cost, account, is_quiet(budgets));
+                        let booked =
+                            advances.take(key, &mut lines, cost, account, is_quiet(budgets));
                         (booked, cost)
                     });
                     Change::Write(Ok((standing, next)))
@@ -147,13 +156,19 @@ impl Accounts {
         });
         match done {
             Ok(Ok((standing, next))) => {
+                // Elsewhere it is another window already, and this call belongs to that one.
+                let part = if lines == part.lines {
+                    Rc::clone(part)
+                } else {
+                    Rc::new(Part::new(key.to_owned(), lines))
+                };
                 if let Some((booked, cost)) = next {
                     advances.done(&part, booked, cost);
                 }
                 let from_advance = None;
                 Ok((Taken { part, from_advance }, standing))
             }
-            Ok(Err(exhausted)) => match part.lines.get(exhausted.line) {
+            Ok(Err(exhausted)) => match lines.get(exhausted.line) {
                 Some(line) => Err(Refusal::Exhausted {
                     exhausted,
                     line: *line,
@@ -175,9 +190,13 @@ impl Accounts {
         meters: &Meters,
         world: &dyn World,
     ) -> Option<Standing> {
-        let Hold { parts, charge } = hold;
+        let Hold {
+            charge,
+            first,
+            others,
+        } = hold;
         let mut standing = Some(Standing::EVERYTHING);
-        for part in parts {
+        for part in first.into_iter().chain(others) {
             match self.try_settle(&part, charge, cost, budgets, meters, world) {
                 Ok(one) => standing = standing.map(|s| s.and(one)),
                 Err(Contended { .. }) => {
@@ -205,17 +224,18 @@ impl Accounts {
     pub fn tick(&self, budgets: &Budgets, meters: &Meters, world: &dyn World) {
         self.retry(budgets, meters, world);
         let holding = self.advances.borrow_mut().holding();
-        for key in holding {
+        for part in holding {
+            let key = part.key();
             let mut advances = self.advances.borrow_mut();
-            let done = self.trip(&key, meters, world, |account| {
-                match advances.tick(&key, account, is_quiet(budgets)) {
+            let done = self.trip(key, meters, world, |account| {
+                match advances.tick(key, account, is_quiet(budgets)) {
                     Some(booked) => Change::Write(Some(booked)),
                     None => Change::Keep(None),
                 }
             });
             // Who loses every race books with the next tick.
             if let Ok(Some(booked)) = done {
-                advances.ticked(&key, booked);
+                advances.ticked(key, booked);
             }
         }
     }
@@ -224,9 +244,10 @@ impl Accounts {
     pub fn stop(&self, budgets: &Budgets, meters: &Meters, world: &dyn World) {
         self.retry(budgets, meters, world);
         let mut advances = self.advances.take();
-        for key in advances.holding() {
-            let done = self.trip(&key, meters, world, |account| {
-                advances.book(&key, account);
+        for part in advances.holding() {
+            let key = part.key();
+            let done = self.trip(key, meters, world, |account| {
+                advances.book(key, account);
                 Change::Write(())
             });
             if done.is_err() {
@@ -261,19 +282,19 @@ impl Accounts {
         let Taken { part, from_advance } = taken;
         let mut advances = self.advances.borrow_mut();
         if let Some(generation) = *from_advance
-            && let Some(remaining) = advances.correct(&part.key, generation, charge.amount(), cost)
+            && let Some(remaining) = advances.correct(part.key(), generation, charge.amount(), cost)
         {
             return Ok(Standing::quiet(remaining));
         }
-        let (standing, ended) = self.trip(&part.key, meters, world, |account| {
+        let (standing, ended) = self.trip(part.key(), meters, world, |account| {
             // Before it is corrected what was paid must have been booked.
-            let ended = from_advance.is_some() && advances.book(&part.key, account);
+            let ended = from_advance.is_some() && advances.book(part.key(), account);
             account.settle(&part.lines, charge, cost);
             let standing = Standing::of(account, &part.lines, budgets);
             Change::Write((standing, ended))
         })?;
         if ended {
-            advances.ended(&part.key, standing.remaining);
+            advances.ended(part.key(), standing.remaining);
         }
         Ok(standing)
     }
@@ -315,11 +336,39 @@ impl Accounts {
 }
 
 impl Hold {
+    const fn of(charge: Charge, first: Option<Taken>) -> Self {
+        Self {
+            charge,
+            first,
+            others: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, taken: Taken) {
+        match self.first {
+            None => self.first = Some(taken),
+            Some(_) => self.others.push(taken),
+        }
+    }
+
     /// Whether the true cost changes nothing: it was spent already.
     #[must_use]
     pub fn is_settled_by(&self, cost: Money) -> bool {
         self.charge == Charge::Spent(cost)
     }
+}
+
+/// Pays out of the worker's advance. What is left then, or `None`: the record must be charged.
+fn pay_ahead(advances: &mut Advances, part: &Rc<Part>, charge: Charge) -> Option<(Taken, Money)> {
+    let Charge::Spent(cost) = charge else {
+        return None;
+    };
+    let (generation, left) = advances.pay(part, cost)?;
+    let taken = Taken {
+        part: Rc::clone(part),
+        from_advance: Some(generation),
+    };
+    Some((taken, left))
 }
 
 fn open(bytes: &[u8], meters: &Meters, world: &dyn World) -> Account {

@@ -1,15 +1,15 @@
 //! Before the call: which prices it may have, what it may cost at most, and whether there is money for it.
 
 use crate::accounts::Refusal;
-use crate::budgets::Budget;
-use crate::call::{Call, Needs, Notice, content_length};
+use crate::budgets::{Budget, Part};
+use crate::call::{Call, Candidates, Needs, Notice, content_length};
 use crate::check::Invalid;
 use crate::meters::Reason;
 use crate::policy::Cost;
 use crate::price::{ONE, Price};
 use crate::replies::{self, Shortfall};
 use crate::request::Asked;
-use crate::shared::Payments;
+use std::rc::Rc;
 use tollgate_core::exchange::state_name;
 use tollgate_core::{Consumer, Exchange, Flow, Money, UnixNanos, World};
 use tollgate_state::budget::Charge;
@@ -17,22 +17,21 @@ use tollgate_state::budget::Charge;
 impl Cost {
     /// The rules that could apply to a request: all that match up to the first one that does not
     /// ask for a model.
-    pub(crate) fn candidates(&self, exchange: &mut Exchange, world: &dyn World) -> Vec<usize> {
-        let consumer = if self.prices_ask_for_consumer {
-            exchange.consumer(world).cloned()
-        } else {
-            None
-        };
+    pub(crate) fn candidates(&self, exchange: &mut Exchange, world: &dyn World) -> Candidates {
+        if self.prices_ask_for_consumer {
+            exchange.consumer(world);
+        }
         let now = if self.prices_change {
             world.now()
         } else {
             UnixNanos(0)
         };
-        let mut found = Vec::new();
+        let mut found = Candidates::None;
         for (at, price) in self.prices.iter().enumerate() {
-            if self.prices_change && !price.is_valid_at(now)
-                || !price.is_for_consumer(consumer.as_ref())
-            {
+            let is_not_for_it = self.prices_change && !price.is_valid_at(now)
+                || self.prices_ask_for_consumer
+                    && !price.is_for_consumer(exchange.facts.consumer());
+            if is_not_for_it {
                 continue;
             }
             // A rule that makes requests free lets more pass than having no such rule would.
@@ -61,42 +60,43 @@ impl Cost {
             .filter_map(|at| self.prices.get(*at).map(|price| (*at, price)))
     }
 
-    /// Prices a request and charges budgets. `asked`: what its body asks for, if it was read.
+    /// A call by the price table alone; nothing is charged yet. `asked`: what its body asks for, if it was read.
+    /// `None`: it has no price.
     ///
     /// # Errors
     /// The refusal.
-    pub(crate) fn admit(
+    pub(crate) fn price(
         &self,
-        candidates: Vec<usize>,
-        asked: Option<Asked>,
+        candidates: Candidates,
+        asked: Option<Box<Asked>>,
         exchange: &mut Exchange,
         world: &dyn World,
-    ) -> Result<Option<Box<Call>>, Flow> {
-        let Some(mut call) = self.price(candidates, asked, exchange, world)? else {
-            self.count(Reason::Unpriced, world);
-            return Ok(None);
-        };
-        if !self.budgets.is_empty() && self.rules(&call.candidates).any(|(_, p)| !p.is_free()) {
-            self.charge(&mut call, exchange, world)?;
-        } else if self.wants_consumer {
-            call.consumer = exchange.consumer(world).cloned();
+    ) -> Result<Option<Call>, Flow> {
+        if let (Candidates::One(at), None) = (&candidates, &asked)
+            && let Some(price) = self.prices.get(*at)
+            && price.has_one_estimate()
+            && price.second.is_none()
+        {
+            return Ok(Some(Call::new(*at, price.estimate, price.needs)));
         }
-        Ok(Some(call))
+        self.choose(candidates, asked, exchange, world)
     }
 
-    /// A call by the price table alone; nothing is charged yet.
-    fn price(
+    /// [`Cost::price`], whatever has to be looked at.
+    #[inline(never)]
+    pub(crate) fn choose(
         &self,
-        candidates: Vec<usize>,
-        asked: Option<Asked>,
+        candidates: Candidates,
+        asked: Option<Box<Asked>>,
         exchange: &mut Exchange,
         world: &dyn World,
-    ) -> Result<Option<Box<Call>>, Flow> {
-        let requested = self.requested(&candidates, asked.as_ref());
+    ) -> Result<Option<Call>, Flow> {
+        let all = candidates.as_slice();
+        let requested = self.requested(all, asked.as_deref());
         if let Some(asked) = &asked {
-            self.judge(&candidates, requested, asked, world)?;
+            self.judge(all, requested, asked, world)?;
         }
-        let needs = self.needs(&candidates);
+        let needs = self.needs(all);
         let request_bytes = needs
             .request_size
             .then(|| content_length(&exchange.request))
@@ -109,7 +109,7 @@ impl Cost {
         let estimated = |(at, price): (usize, &Price)| {
             let varies = asked.is_some() || needs.request_size || !price.multipliers.is_empty();
             let estimate = if varies {
-                estimate(price, asked.as_ref(), request_bytes, consumer)
+                estimate(price, asked.as_deref(), request_bytes, consumer)
             } else {
                 price.estimate
             };
@@ -118,39 +118,46 @@ impl Cost {
         let chosen = match requested {
             Some(at) => self.prices.get(at).map(|price| estimated((at, price))),
             None => {
-                let mut all = self.rules(&candidates).map(estimated);
-                let first = all.next();
+                let mut each = self.rules(all).map(estimated);
+                let first = each.next();
                 first.map(|first| {
-                    all.fold(first, |most, one| if one.1 > most.1 { one } else { most })
+                    each.fold(first, |most, one| if one.1 > most.1 { one } else { most })
                 })
             }
         };
         let Some((costliest, estimate)) = chosen else {
             return Ok(None);
         };
-        Ok(Some(Box::new(Call {
-            candidates,
-            costliest,
-            estimate,
-            needs,
-            asked: asked.map(Box::new),
-            started: if self.wants_time {
-                world.now()
-            } else {
-                UnixNanos(0)
-            },
-            request_bytes,
-            hold: None,
-            payments: Payments::default(),
-            remaining: None,
-            warning: None,
-            consumer: None,
-            reader: None,
-            in_headers: None,
-            held: false,
-            read: 0,
-            cost: None,
-        })))
+        let mut call = Call::new(costliest, estimate, needs);
+        let takes_time = self.rules(all).any(|(_, p)| p.second.is_some());
+        let details = call.details_mut();
+        details.started = takes_time.then(|| world.now());
+        details.asked = asked;
+        details.request_bytes = request_bytes;
+        if let Candidates::Several(all) = candidates {
+            details.candidates = all;
+        }
+        Ok(Some(call))
+    }
+
+    /// Charges budgets for a priced call.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub(crate) fn admit(
+        &self,
+        call: &mut Call,
+        exchange: &mut Exchange,
+        world: &dyn World,
+    ) -> Result<(), Flow> {
+        if !self.budgets.is_empty() && self.rules(call.candidates()).any(|(_, p)| !p.is_free()) {
+            return self.charge(call, exchange, world);
+        }
+        if self.wants_consumer {
+            call.has_payer = true;
+            exchange.consumer(world);
+        }
+        Ok(())
     }
 
     /// The rule for the model that the request asks for.
@@ -204,44 +211,81 @@ impl Cost {
         exchange: &mut Exchange,
         world: &dyn World,
     ) -> Result<(), Flow> {
-        call.consumer = exchange.consumer(world).cloned();
-        if call.consumer.is_none() && self.refuse_anonymous && self.budgets.need_consumer() {
+        call.has_payer = true;
+        let is_anonymous = exchange.consumer(world).is_none();
+        if is_anonymous && self.refuse_anonymous && self.budgets.need_consumer() {
             self.count(Reason::ConsumerMissing, world);
             return Err(replies::consumer_missing().into());
         }
-        let consumer = call.consumer.as_ref();
-        let dear = self.judge_estimate(consumer, call.estimate, exchange, world)?;
-        let parts = self.budgets.parts(consumer, world.now());
-        if !parts.is_empty() {
-            // A price that is known beforehand is spent at once: no second trip.
-            let charge = if call.needs.flat {
-                Charge::Spent(call.estimate)
-            } else {
-                Charge::Reserved(call.estimate)
-            };
-            let payments = self.dues(&parts, call.estimate, world);
-            match self
-                .accounts
-                .charge(parts, charge, &self.budgets, &self.meters, world)
-            {
-                Ok((hold, standing)) => {
-                    call.payments = payments;
-                    call.hold = Some(hold);
-                    call.remaining = Some(standing.remaining);
-                    call.warning = standing.warning.map(Notice::Budget);
-                }
-                Err(refusal) => return Err(self.refuse(&refusal, call.estimate, exchange, world)),
-            }
+        let dear = if self.bounds_calls {
+            self.judge_estimate(call.estimate, exchange, world)?
+        } else {
+            None
+        };
+        let mut remembered = self.remembered.borrow_mut();
+        let parts = remembered.parts(&self.budgets, exchange.facts.consumer(), world.now());
+        // A price that is known beforehand is spent at once: no second trip.
+        let charge = if call.needs.flat {
+            Charge::Spent(call.estimate)
+        } else {
+            Charge::Reserved(call.estimate)
+        };
+        if let Some((hold, left)) = self.accounts.pay(parts, charge) {
+            call.hold = Some(hold);
+            call.remaining = Some(left);
+        } else if !parts.is_empty() {
+            self.charge_accounts(call, parts, charge, exchange, world)?;
         }
-        call.warning = dear.map(Notice::PerRequest).or(call.warning);
-        if let Some(warning) = call.warning {
-            self.meters.warning(warning, &self.budgets, world);
-            if let Some(budget) = self.warned(warning) {
-                let facts = &mut exchange.facts;
-                facts.publish(state_name::BUDGET, budget.name.as_bytes());
-            }
+        if let Some(shared) = &self.shared {
+            self.add_dues(shared, call, parts, world);
+        }
+        if dear.is_some() || call.details.is_some() {
+            self.warn(call, dear, exchange, world);
         }
         Ok(())
+    }
+
+    #[inline(never)]
+    fn charge_accounts(
+        &self,
+        call: &mut Call,
+        parts: &[Rc<Part>],
+        charge: Charge,
+        exchange: &mut Exchange,
+        world: &dyn World,
+    ) -> Result<(), Flow> {
+        let (budgets, meters) = (&self.budgets, &self.meters);
+        match self.accounts.charge(parts, charge, budgets, meters, world) {
+            Ok((hold, standing)) => {
+                call.hold = Some(hold);
+                call.remaining = Some(standing.remaining);
+                if let Some(warning) = standing.warning {
+                    call.details_mut().warning = Some(Notice::Budget(warning));
+                }
+                Ok(())
+            }
+            Err(refusal) => Err(self.refuse(&refusal, call.estimate, exchange, world)),
+        }
+    }
+
+    /// Tells of a call that is expensive for a budget, or that leaves little of one.
+    #[inline(never)]
+    fn warn(
+        &self,
+        call: &mut Call,
+        dear: Option<usize>,
+        exchange: &mut Exchange,
+        world: &dyn World,
+    ) {
+        let Some(warning) = dear.map(Notice::PerRequest).or(call.warning()) else {
+            return;
+        };
+        call.details_mut().warning = Some(warning);
+        self.meters.warning(warning, &self.budgets, world);
+        if let Some(budget) = self.warned(warning) {
+            let facts = &mut exchange.facts;
+            facts.publish(state_name::BUDGET, budget.name.as_bytes());
+        }
     }
 
     /// The budget that a warning is about.
@@ -253,13 +297,14 @@ impl Cost {
     }
 
     /// Whether a single call may cost that much. Returns the budget that it is expensive for.
+    #[inline(never)]
     fn judge_estimate(
         &self,
-        consumer: Option<&Consumer>,
         estimate: Money,
         exchange: &mut Exchange,
         world: &dyn World,
     ) -> Result<Option<usize>, Flow> {
+        let consumer = exchange.facts.consumer();
         let mut dear = None;
         for (at, budget) in self.budgets.iter().enumerate() {
             let Some(bounds) = budget.per_request.filter(|_| budget.applies_to(consumer)) else {
@@ -318,11 +363,11 @@ impl Cost {
     }
 
     /// What the call's consumer pays of a price.
-    pub(crate) fn factor(&self, call: &Call, price: &Price) -> u64 {
+    pub(crate) fn factor(&self, call: &Call, price: &Price, exchange: &Exchange) -> u64 {
         if price.multipliers.is_empty() {
             return ONE;
         }
-        price.factor(call.consumer.as_ref())
+        price.factor(call.consumer(exchange))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Requests that are held until their body has been read, for what they ask for.
 
+use crate::call::Candidates;
 use crate::check::Invalid;
 use crate::policy::Cost;
 use crate::request::{Asked, Reader};
@@ -8,7 +9,7 @@ use tollgate_core::{Exchange, Flow, World};
 /// A request that is held for what it asks for.
 #[derive(Debug)]
 pub(crate) struct Asking {
-    candidates: Vec<usize>,
+    candidates: Candidates,
     reader: Reader,
     /// The body, if it may have to be changed.
     body: Option<Vec<u8>>,
@@ -25,8 +26,17 @@ impl Asking {
 
 impl Cost {
     /// Whether the body has to be read before the call, and whether it may have to be changed.
-    pub(crate) fn reads_request(&self, candidates: &[usize], exchange: &Exchange) -> Option<bool> {
+    pub(crate) fn reads_request(
+        &self,
+        candidates: &Candidates,
+        exchange: &Exchange,
+    ) -> Option<bool> {
         self.request_table.as_ref()?;
+        self.must_read(candidates.as_slice(), exchange)
+    }
+
+    #[inline(never)]
+    fn must_read(&self, candidates: &[usize], exchange: &Exchange) -> Option<bool> {
         if exchange.bodyless && is_bodyless_method(exchange.method()) {
             return None;
         }
@@ -45,7 +55,7 @@ impl Cost {
     #[inline(never)]
     pub(crate) fn ask(
         &self,
-        candidates: Vec<usize>,
+        candidates: Candidates,
         may_change: bool,
         exchange: &Exchange,
         world: &dyn World,
@@ -71,7 +81,7 @@ impl Cost {
         asking: Asking,
         exchange: &mut Exchange,
         world: &dyn World,
-    ) -> Result<(Vec<usize>, Asked), Flow> {
+    ) -> Result<(Candidates, Asked), Flow> {
         let asked = asking
             .reader
             .finish()

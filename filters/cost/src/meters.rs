@@ -208,7 +208,14 @@ impl Meters {
         }
     }
 
+    /// Whether calls are counted by consumer.
+    #[must_use]
+    pub fn tells_consumers_apart(&self) -> bool {
+        self.others.is_some()
+    }
+
     /// Counts a call by its consumer: those that the configuration names, and all others together.
+    #[inline(never)]
     pub(crate) fn consumer(&self, id: &str, outcome: &Outcome, world: &dyn World) {
         let found = self.consumers.binary_search_by(|(c, _)| (**c).cmp(id));
         let known = found.ok().and_then(|at| self.consumers.get(at));
@@ -262,7 +269,7 @@ impl Money {
         };
         world.count(self.requests, 1);
         add(self.cost, outcome.cost.pico());
-        if let (Some(metrics), Some(usage)) = (self.tokens, &outcome.usage) {
+        if let (Some(metrics), Some(usage)) = (self.tokens, outcome.usage()) {
             let counts = [
                 usage.input,
                 usage.output,

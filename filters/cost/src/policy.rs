@@ -2,17 +2,18 @@
 
 use crate::accounts::Accounts;
 use crate::ask::Asking;
-use crate::budgets::Budgets;
-use crate::call::{Call, Ending, content_length, is_stream, readable_type};
+use crate::budgets::{Budgets, Remembered};
+use crate::call::{Call, Candidates, Ending, content_length, is_stream, readable_type};
 use crate::gauges::Gauges;
 use crate::ledger::Ledger;
-use crate::meters::Meters;
+use crate::meters::{Meters, Reason};
 use crate::price::Price;
 use crate::price::model::Aliases;
-use crate::request;
+use crate::request::Asked;
 use crate::shared::Shared;
 use crate::show::Shown;
 use crate::usage::{Format, Reader};
+use std::cell::RefCell;
 use std::rc::Rc;
 use tollgate_core::world::{CallId, CallReply};
 use tollgate_core::{Exchange, Flow, HeaderName, Policy, ResponseFlow, ResponseRead, World};
@@ -24,6 +25,10 @@ pub struct Cost {
     pub(crate) prices: Vec<Price>,
     pub(crate) aliases: Aliases,
     pub(crate) budgets: Budgets,
+    /// Which of them apply to whom.
+    pub(crate) remembered: RefCell<Remembered>,
+    /// Whether a budget has something against single calls.
+    pub(crate) bounds_calls: bool,
     /// Whether a priced request without a consumer is refused when there are budgets.
     pub(crate) refuse_anonymous: bool,
     /// Longer answers are not held for their exact cost.
@@ -45,7 +50,6 @@ pub struct Cost {
     pub(crate) prices_change: bool,
     pub(crate) prices_ask_for_consumer: bool,
     pub(crate) wants_consumer: bool,
-    pub(crate) wants_time: bool,
 }
 
 /// What the policy remembers of one exchange; nothing, if it is not priced.
@@ -59,8 +63,8 @@ enum State {
     /// Its body is being read.
     Asking(Box<Asking>),
     /// It waits for the fleet's money.
-    Paying(Box<Call>),
-    Priced(Box<Call>),
+    Paying(Call),
+    Priced(Call),
 }
 
 impl Stream {
@@ -83,58 +87,84 @@ impl Cost {
     fn begin(
         &self,
         stream: &mut Stream,
-        candidates: Vec<usize>,
-        asked: Option<request::Asked>,
+        candidates: Candidates,
+        asked: Option<Box<Asked>>,
         exchange: &mut Exchange,
         world: &dyn World,
     ) -> Flow {
-        let call = match self.admit(candidates, asked, exchange, world) {
-            Ok(Some(call)) => call,
-            Ok(None) => return Flow::Continue,
-            Err(refusal) => return refusal,
-        };
-        self.go_on(stream, call, exchange, world)
-    }
-
-    /// Pays the fleet; then the call begins.
-    fn go_on(
-        &self,
-        stream: &mut Stream,
-        mut call: Box<Call>,
-        exchange: &mut Exchange,
-        world: &dyn World,
-    ) -> Flow {
-        match self.pay(&mut call, exchange, world) {
-            Ok(true) => {}
-            Ok(false) => {
-                stream.0 = State::Paying(call);
-                return Flow::HoldForWake;
+        match self.price(candidates, asked, exchange, world) {
+            Ok(Some(call)) => stream.0 = State::Priced(call),
+            Ok(None) => {
+                self.count(Reason::Unpriced, world);
+                return Flow::Continue;
             }
             Err(refusal) => return refusal,
         }
+        if let Some(call) = stream.call_mut()
+            && let Err(refusal) = self.admit(call, exchange, world)
+        {
+            stream.0 = State::Nothing;
+            return refusal;
+        }
+        self.go_on(stream, exchange, world)
+    }
+
+    /// Pays the fleet; then the call begins.
+    fn go_on(&self, stream: &mut Stream, exchange: &mut Exchange, world: &dyn World) -> Flow {
+        if let Some(shared) = &self.shared
+            && let Some(flow) = self.pay_fleet(shared, stream, exchange, world)
+        {
+            return flow;
+        }
         // Usage cannot be read out of a compressed answer.
-        let encoding = exchange.request.sole("accept-encoding");
-        if call.needs.usage && encoding != Ok(Some(b"identity")) {
+        if stream.call().is_some_and(|c| c.needs.usage)
+            && exchange.request.sole("accept-encoding") != Ok(Some(b"identity"))
+        {
             exchange.request.set(&self.accept_encoding, "identity");
         }
-        stream.0 = State::Priced(call);
         Flow::Continue
+    }
+
+    /// `None`: it is paid. Else what becomes of the request.
+    #[inline(never)]
+    fn pay_fleet(
+        &self,
+        shared: &Shared,
+        stream: &mut Stream,
+        exchange: &mut Exchange,
+        world: &dyn World,
+    ) -> Option<Flow> {
+        let (State::Priced(mut call) | State::Paying(mut call)) = std::mem::take(&mut stream.0)
+        else {
+            return None;
+        };
+        match self.pay(shared, &mut call, exchange, world) {
+            Ok(true) => {
+                stream.0 = State::Priced(call);
+                None
+            }
+            Ok(false) => {
+                stream.0 = State::Paying(call);
+                Some(Flow::HoldForWake)
+            }
+            Err(refusal) => Some(refusal),
+        }
     }
 
     /// How tokens are reported: by the first candidate that has any.
     fn format(&self, call: &Call) -> Option<&Format> {
-        self.rules(&call.candidates)
+        self.rules(call.candidates())
             .find(|(_, p)| p.tokens.is_some() || p.models.is_some())
             .map(|(_, p)| &p.format)
     }
 
     /// Whether an answer is short enough to be held for its exact cost, as far as it says, and no stream.
     fn may_hold(&self, call: &Call, media_type: Option<&[u8]>, exchange: &Exchange) -> bool {
-        let streams = call.asked.as_ref().is_some_and(|a| a.stream)
+        let streams = call.asked().is_some_and(|a| a.stream)
             || media_type.is_some_and(is_stream)
             || exchange.path().ends_with(b":streamGenerateContent");
         let length = content_length(&exchange.response);
-        let one_document = call.reader.as_deref().is_some_and(Reader::is_one_document);
+        let one_document = call.reader().is_some_and(Reader::is_one_document);
         let most = u64::try_from(self.hold_bytes).unwrap_or(u64::MAX);
         // What is neither JSON nor says how long it is may be a stream of somebody's own.
         let short = length.map_or(one_document, |n| n <= most);
@@ -155,27 +185,30 @@ impl Cost {
         end: bool,
     ) -> ResponseFlow {
         let format = self.format(call);
-        call.in_headers = format
-            .and_then(|f| f.in_headers(&exchange.response))
-            .map(Box::new);
+        let in_headers = format.and_then(|f| f.in_headers(&exchange.response));
         let media_type = readable_type(&exchange.response);
-        if call.needs.usage && call.in_headers.is_none() && !end {
+        let reader = if call.needs.usage && in_headers.is_none() && !end {
             let table = format.and_then(|f| f.table.clone());
-            call.reader = media_type
+            media_type
                 .as_deref()
                 .zip(table)
                 .and_then(|(media_type, table)| Reader::of_type(media_type, table))
-                .map(Box::new);
-        }
+        } else {
+            None
+        };
+        let reads = reader.is_some();
+        let details = call.details_mut();
+        details.in_headers = in_headers.map(Box::new);
+        details.reader = reader.map(Box::new);
         let measures_end = self
-            .rules(&call.candidates)
+            .rules(call.candidates())
             .any(|(_, p)| p.response_kib.is_some() || p.second.is_some());
-        if end || !(call.reader.is_some() || measures_end) {
+        if end || !(reads || measures_end) {
             self.conclude_and_show(call, Ending::Answered, exchange, world);
             return ResponseFlow::Continue;
         }
-        call.held = self.may_hold(call, media_type.as_deref(), exchange);
-        if call.held {
+        if self.may_hold(call, media_type.as_deref(), exchange) {
+            call.details_mut().held = true;
             return ResponseFlow::Hold;
         }
         self.show_estimate(call, exchange);
@@ -190,9 +223,58 @@ impl Cost {
         exchange: &mut Exchange,
         world: &dyn World,
     ) {
-        if let Some(cost) = self.conclude(call, ending, exchange, world) {
-            self.show(call, cost, true, exchange);
+        self.conclude(call, ending, true, exchange, world);
+    }
+
+    /// A piece of an answer whose price depends on it.
+    #[inline(never)]
+    fn read_body(
+        &self,
+        call: &mut Call,
+        exchange: &mut Exchange,
+        world: &dyn World,
+        piece: &[u8],
+        end: bool,
+    ) -> ResponseFlow {
+        let details = call.details_mut();
+        if let Some(reader) = &mut details.reader {
+            reader.feed(piece, end);
         }
+        details.read = details.read.saturating_add(piece.len());
+        let (held, too_long) = (details.held, details.read > self.hold_bytes);
+        if end {
+            if held {
+                self.conclude_and_show(call, Ending::Answered, exchange, world);
+            } else {
+                self.conclude(call, Ending::Answered, false, exchange, world);
+                self.show_in_trailer(call, exchange);
+            }
+            return ResponseFlow::Continue;
+        }
+        if held && too_long {
+            self.let_go(call, exchange);
+        }
+        // Nothing that may still come can bring any usage, so the answer need not wait.
+        let hopeless = call.reader().is_some_and(Reader::is_hopeless)
+            && !self
+                .rules(call.candidates())
+                .any(|(_, p)| p.response_kib.is_some() || p.second.is_some());
+        if hopeless && call.is_held() {
+            call.details_mut().held = false;
+            self.conclude_and_show(call, Ending::Answered, exchange, world);
+            return ResponseFlow::Continue;
+        }
+        if call.is_held() {
+            ResponseFlow::Hold
+        } else {
+            ResponseFlow::Observe
+        }
+    }
+
+    /// The answer is not held any longer: its cost will not be known in time.
+    fn let_go(&self, call: &mut Call, exchange: &mut Exchange) {
+        call.details_mut().held = false;
+        self.show_estimate(call, exchange);
     }
 }
 
@@ -211,7 +293,9 @@ impl Policy for Cost {
         exchange: &mut Exchange,
         world: &dyn World,
     ) -> Flow {
-        if self.usage_path.as_deref() == Some(exchange.path()) {
+        if let Some(path) = &self.usage_path
+            && exchange.path() == path
+        {
             return self.usage_page(exchange, world);
         }
         let candidates = self.candidates(exchange, world);
@@ -235,34 +319,28 @@ impl Policy for Cost {
         piece: &[u8],
         end: bool,
     ) -> Flow {
-        match std::mem::take(&mut stream.0) {
-            State::Asking(mut asking) => {
-                asking.feed(piece);
-                if end {
-                    return match self.asked(*asking, exchange, world) {
-                        Ok((candidates, asked)) => {
-                            self.begin(stream, candidates, Some(asked), exchange, world)
-                        }
-                        Err(refusal) => refusal,
-                    };
-                }
-                stream.0 = State::Asking(asking);
-                Flow::HoldForBody
+        let State::Asking(asking) = &mut stream.0 else {
+            return Flow::Continue;
+        };
+        asking.feed(piece);
+        if !end {
+            return Flow::HoldForBody;
+        }
+        let State::Asking(asking) = std::mem::take(&mut stream.0) else {
+            return Flow::Continue;
+        };
+        match self.asked(*asking, exchange, world) {
+            Ok((candidates, asked)) => {
+                self.begin(stream, candidates, Some(Box::new(asked)), exchange, world)
             }
-            other => {
-                stream.0 = other;
-                Flow::Continue
-            }
+            Err(refusal) => refusal,
         }
     }
 
     fn on_wake(&self, stream: &mut Stream, exchange: &mut Exchange, world: &dyn World) -> Flow {
-        match std::mem::take(&mut stream.0) {
-            State::Paying(call) => self.go_on(stream, call, exchange, world),
-            other => {
-                stream.0 = other;
-                Flow::Continue
-            }
+        match stream.0 {
+            State::Paying(_) => self.go_on(stream, exchange, world),
+            _ => Flow::Continue,
         }
     }
 
@@ -285,7 +363,7 @@ impl Policy for Cost {
             return ResponseFlow::Continue;
         };
         if exchange.replied.is_some() {
-            self.conclude(call, Ending::Replied, exchange, world);
+            self.conclude(call, Ending::Replied, false, exchange, world);
             return ResponseFlow::Continue;
         }
         let status = exchange
@@ -311,48 +389,17 @@ impl Policy for Cost {
         piece: &[u8],
         end: bool,
     ) -> ResponseFlow {
-        let Some(call) = stream.call_mut() else {
-            return ResponseFlow::Continue;
-        };
-        if let Some(reader) = &mut call.reader {
-            reader.feed(piece, end);
-        }
-        call.read = call.read.saturating_add(piece.len());
-        if end {
-            if call.held {
-                self.conclude_and_show(call, Ending::Answered, exchange, world);
-            } else {
-                self.conclude(call, Ending::Answered, exchange, world);
-                self.show_in_trailer(call, exchange);
-            }
-            return ResponseFlow::Continue;
-        }
-        if call.held && call.read > self.hold_bytes {
-            call.held = false;
-            self.show_estimate(call, exchange);
-        }
-        // Nothing that may still come can bring any usage, so the answer need not wait.
-        let hopeless = call.reader.as_deref().is_some_and(Reader::is_hopeless)
-            && !self
-                .rules(&call.candidates)
-                .any(|(_, p)| p.response_kib.is_some() || p.second.is_some());
-        if hopeless && call.held {
-            call.held = false;
-            self.conclude_and_show(call, Ending::Answered, exchange, world);
-            return ResponseFlow::Continue;
-        }
-        if call.held {
-            ResponseFlow::Hold
-        } else {
-            ResponseFlow::Observe
+        match stream.call_mut() {
+            Some(call) => self.read_body(call, exchange, world, piece, end),
+            None => ResponseFlow::Continue,
         }
     }
 
     fn on_response_released(&self, stream: &mut Stream, exchange: &mut Exchange, _: &dyn World) {
         if let Some(call) = stream.call_mut()
-            && std::mem::take(&mut call.held)
+            && call.is_held()
         {
-            self.show_estimate(call, exchange);
+            self.let_go(call, exchange);
         }
     }
 
@@ -360,13 +407,15 @@ impl Policy for Cost {
         if let State::Paying(call) = &mut stream.0 {
             self.unpay(call, world);
         }
-        if let Some(call) = stream.call_mut() {
+        if let Some(call) = stream.call_mut()
+            && call.cost.is_none()
+        {
             let ending = if exchange.replied.is_some() {
                 Ending::Replied
             } else {
                 Ending::Broken
             };
-            self.conclude(call, ending, exchange, world);
+            self.conclude(call, ending, false, exchange, world);
         }
     }
 

@@ -213,12 +213,22 @@ impl Price {
         }
     }
 
+    /// Whether what is set aside for a call depends neither on its request nor on who sends it.
+    #[must_use]
+    pub fn has_one_estimate(&self) -> bool {
+        self.request_kib.is_none() && self.multipliers.is_empty()
+    }
+
     /// Whether it never costs anything.
     #[must_use]
     pub fn is_free(&self) -> bool {
-        self.base == Money::ZERO
-            && self.tokens.is_none_or(|t| t == TokenPrices::default())
-            && self.is_measured_nowhere()
+        self.base == Money::ZERO && self.has_only_a_base()
+    }
+
+    /// Whether nothing but the base costs anything.
+    #[inline(never)]
+    fn has_only_a_base(&self) -> bool {
+        self.tokens.is_none_or(|t| t == TokenPrices::default()) && self.is_measured_nowhere()
     }
 
     /// Whether answers with that status cost nothing.

@@ -66,13 +66,7 @@ impl Shown {
 impl Cost {
     /// Shows `amount`, in units, as the cost or as an estimate, and what is left. A header of that kind that the
     /// upstream sent is not about this call.
-    pub(crate) fn show(
-        &self,
-        call: &Call,
-        mut amount: String,
-        exact: bool,
-        exchange: &mut Exchange,
-    ) {
+    pub(crate) fn show(&self, call: &Call, amount: &[u8], exact: bool, exchange: &mut Exchange) {
         let response = &mut exchange.response;
         let (name, other) = if exact {
             (&self.shown.cost, &self.shown.estimate)
@@ -83,33 +77,37 @@ impl Cost {
             response.remove(other);
         }
         if let Some(name) = name {
-            response.set(name, &amount);
+            response.set(name, amount);
         }
         if let (Some(name), Some(left)) = (&self.shown.remaining, call.remaining) {
-            amount.clear();
-            left.push_to(&mut amount);
-            response.set(name, &amount);
+            response.set(name, left.text());
         }
-        if let (Some(name), Some(notice)) = (&self.shown.warning, call.warning)
+        if let Some(notice) = call.warning() {
+            self.show_warning(notice, call, exchange);
+        }
+    }
+
+    #[inline(never)]
+    fn show_warning(&self, notice: Notice, call: &Call, exchange: &mut Exchange) {
+        if let Some(name) = &self.shown.warning
             && let Some(text) = self.warning_text(notice, call)
         {
-            response.set(name, text);
+            exchange.response.set(name, text);
         }
     }
 
     pub(crate) fn show_estimate(&self, call: &Call, exchange: &mut Exchange) {
-        self.show(call, call.estimate.to_string(), false, exchange);
+        self.show(call, call.estimate.text().as_bytes(), false, exchange);
     }
 
     /// After an answer that could not wait for its cost.
     pub(crate) fn show_in_trailer(&self, call: &Call, exchange: &mut Exchange) {
         if let (Some(name), Some(cost)) = (&self.shown.trailer, call.cost) {
-            exchange.response_trailers.set(name, cost.to_string());
+            exchange.response_trailers.set(name, cost.text());
         }
     }
 
     /// `dev; period=daily; used=85`: parameters as in RFC 9110, 5.6.6.
-    #[inline(never)]
     fn warning_text(&self, notice: Notice, call: &Call) -> Option<String> {
         Some(match notice {
             Notice::PerRequest(at) => {

@@ -1,6 +1,51 @@
 use super::*;
 
 #[test]
+fn what_is_known_at_once_is_what_would_be_found_out() {
+    let prices = [
+        r#""base": "0.30""#,
+        r#""base": "0""#,
+        r#""base": "1", "free_status": []"#,
+        r#""per_token": {"input": "0.001"}, "estimate": {"input": 7}"#,
+        r#""per_unit": [{"header": "x-units", "price": "0.5"}], "estimate": {"units": 3}"#,
+        r#""per_second": "0.1", "estimate": {"duration": "2s"}"#,
+        r#""per_kib": {"request": "0.1"}"#,
+        r#""per_kib": {"response": "0.1"}, "estimate": {"response_kib": 3}"#,
+        r#""base": "1", "model": "small""#,
+    ];
+    for price in prices {
+        for more in ["", r#", "multipliers": [{"groups": ["dev"], "factor": 2}]"#] {
+            let b = bench(&format!(r#""prices": [{{{price}}}]{more}"#));
+            let (run, _) = b.request("/", Some("ann"));
+            let mut exchange = run.exchange;
+            exchange
+                .request
+                .set(&HeaderName::from_static("content-length"), "4096");
+            let at_once = |x: &mut Exchange| {
+                let found = b.cost.candidates(x, &b.world);
+                b.cost.price(found, None, x, &b.world).unwrap().unwrap()
+            };
+            let found_out = |x: &mut Exchange| {
+                let found = b.cost.candidates(x, &b.world);
+                b.cost.choose(found, None, x, &b.world).unwrap().unwrap()
+            };
+            let (one, other) = (at_once(&mut exchange), found_out(&mut exchange));
+            assert_eq!(one.costliest, other.costliest);
+            assert_eq!(one.estimate, other.estimate, "{price}{more}");
+            assert_eq!(one.needs, other.needs);
+            let details = |c: &Call| {
+                let details = c.details.as_deref()?;
+                details
+                    .started
+                    .map(|_| ())
+                    .or(details.request_bytes.map(|_| ()))
+            };
+            assert_eq!(details(&one), details(&other), "{price}{more}");
+        }
+    }
+}
+
+#[test]
 fn seconds_are_counted_to_the_nanosecond_up_to_the_end_of_the_answer() {
     let b = bench(
         r#""prices": [{"name": "time", "per_second": "0.001", "base": "1", "estimate": {"duration": "2s"}}]"#,
