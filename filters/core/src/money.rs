@@ -144,6 +144,7 @@ impl Money {
     /// Plain decimal without trailing zeros, what `float()` and `Decimal()` of any client can read: `0.0021`, `0`, `12.5`.
     /// Every answer with a cost header asks for it, so it needs neither memory nor the formatting machinery.
     #[must_use]
+    #[inline(never)]
     pub fn text(self) -> MoneyText {
         let mut text = MoneyText {
             bytes: [0; MOST_TEXT],

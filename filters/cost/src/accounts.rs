@@ -2,18 +2,21 @@
 //! worker's [advance](crate::advances) pays. Whoever charges gets a [`Hold`] and settles it, and need not know where the
 //! money is kept.
 
+mod hold;
 mod standing;
 
+pub use hold::Hold;
 pub use standing::{Standing, Warning};
 
-use crate::advances::{Advances, Generation};
-use crate::budgets::{Budgets, Part};
+use crate::advances::Advances;
+use crate::budgets::{Budgets, Part, Remembered};
 use crate::meters::Meters;
+use hold::Taken;
 use standing::is_quiet;
 use std::cell::RefCell;
 use std::rc::Rc;
-use tollgate_core::Money;
 use tollgate_core::world::{Level, World};
+use tollgate_core::{Consumer, Money, UnixNanos};
 use tollgate_state::budget::{Account, Charge, Exhausted, Line};
 use tollgate_state::cas::{Change, Contended, update_in};
 
@@ -23,23 +26,6 @@ const TRIES: u32 = 32;
 
 /// Settlements that may wait for a quieter moment; only contention beyond [`TRIES`] puts one here.
 const MAX_DEFERRED: usize = 1_024;
-
-/// What a call has taken from budgets.
-#[derive(Debug)]
-pub struct Hold {
-    charge: Charge,
-    /// Most calls are paid out of one record, and need no list.
-    first: Option<Taken>,
-    others: Vec<Taken>,
-}
-
-/// What was taken from one record.
-#[derive(Debug)]
-struct Taken {
-    part: Rc<Part>,
-    /// Paid out of the worker's advance, as it stood then.
-    from_advance: Option<Generation>,
-}
 
 /// Why nothing was taken.
 #[derive(Debug)]
@@ -61,18 +47,44 @@ pub struct Accounts {
     /// Kept, so that a trip does not allocate.
     buffer: RefCell<Vec<u8>>,
     deferred: RefCell<Vec<(Taken, Charge, Money)>>,
-    advances: RefCell<Advances>,
+    own: RefCell<Own>,
+}
+
+/// What this worker knows by itself.
+#[derive(Debug, Default)]
+struct Own {
+    advances: Advances,
+    remembered: Remembered,
 }
 
 impl Accounts {
-    /// Takes the charge from this worker's advance, if it has to come from one record only. `None`: nothing was taken;
-    /// [`Accounts::charge`]. Else what is left, and nothing is to be warned of.
-    pub fn pay(&self, parts: &[Rc<Part>], charge: Charge) -> Option<(Hold, Money)> {
-        let [part] = parts else {
+    /// What applies to the consumer now, see [`Budgets::parts`].
+    pub fn parts(
+        &self,
+        budgets: &Budgets,
+        consumer: Option<&Consumer>,
+        now: UnixNanos,
+    ) -> Vec<Rc<Part>> {
+        let own = &mut *self.own.borrow_mut();
+        own.remembered.parts(budgets, consumer, now).to_vec()
+    }
+
+    /// Takes the charge from this worker's advance, if it has to come from one record only. `None`: nothing was taken, and
+    /// [`Accounts::charge`] has to. Else what is left, and nothing is to be warned of.
+    #[inline(always)] // nearly every request goes through here, and nothing else does
+    pub fn pay(
+        &self,
+        budgets: &Budgets,
+        consumer: Option<&Consumer>,
+        charge: Charge,
+        now: UnixNanos,
+    ) -> Option<(Hold, Money)> {
+        let own = &mut *self.own.borrow_mut();
+        let [part] = own.remembered.parts(budgets, consumer, now) else {
             return None;
         };
-        let (taken, left) = pay_ahead(&mut self.advances.borrow_mut(), part, charge)?;
-        Some((Hold::of(charge, Some(taken)), left))
+        let (taken, left) = pay_ahead(&mut own.advances, part, charge)?;
+        Some((Hold::of(charge, taken), left))
     }
 
     /// Takes the charge from all lines, or from none. Records are charged one after the other; what was taken is given
@@ -89,20 +101,21 @@ impl Accounts {
         world: &dyn World,
     ) -> Result<(Hold, Standing), Refusal> {
         let mut standing = Standing::EVERYTHING;
-        let mut hold = Hold::of(charge, None);
+        let mut all = Vec::with_capacity(parts.len());
         for part in parts {
             match self.charge_one(part, charge, budgets, meters, world) {
                 Ok((taken, one)) => {
                     standing = standing.and(one);
-                    hold.add(taken);
+                    all.push(taken);
                 }
                 Err(refusal) => {
-                    let _ = self.settle(hold, Money::ZERO, budgets, meters, world);
+                    let taken = Hold::several(charge, all);
+                    let _ = self.settle(taken, Money::ZERO, budgets, meters, world);
                     return Err(refusal);
                 }
             }
         }
-        Ok((hold, standing))
+        Ok((Hold::several(charge, all), standing))
     }
 
     fn charge_one(
@@ -113,11 +126,11 @@ impl Accounts {
         meters: &Meters,
         world: &dyn World,
     ) -> Result<(Taken, Standing), Refusal> {
-        let mut advances = self.advances.borrow_mut();
-        if let Some((taken, left)) = pay_ahead(&mut advances, part, charge) {
+        let advances = &mut self.own.borrow_mut().advances;
+        if let Some((taken, left)) = pay_ahead(advances, part, charge) {
             return Ok((taken, Standing::quiet(left)));
         }
-        self.charge_record(part, charge, &mut advances, budgets, meters, world)
+        self.charge_record(part, charge, advances, budgets, meters, world)
     }
 
     #[inline(never)]
@@ -190,13 +203,9 @@ impl Accounts {
         meters: &Meters,
         world: &dyn World,
     ) -> Option<Standing> {
-        let Hold {
-            charge,
-            first,
-            others,
-        } = hold;
+        let charge = hold.charge();
         let mut standing = Some(Standing::EVERYTHING);
-        for part in first.into_iter().chain(others) {
+        for part in hold.into_parts() {
             match self.try_settle(&part, charge, cost, budgets, meters, world) {
                 Ok(one) => standing = standing.map(|s| s.and(one)),
                 Err(Contended { .. }) => {
@@ -223,10 +232,10 @@ impl Accounts {
     /// Tries again what was put off, and books what advances paid.
     pub fn tick(&self, budgets: &Budgets, meters: &Meters, world: &dyn World) {
         self.retry(budgets, meters, world);
-        let holding = self.advances.borrow_mut().holding();
+        let holding = self.own.borrow_mut().advances.holding();
         for part in holding {
             let key = part.key();
-            let mut advances = self.advances.borrow_mut();
+            let advances = &mut self.own.borrow_mut().advances;
             let done = self.trip(key, meters, world, |account| {
                 match advances.tick(key, account, is_quiet(budgets)) {
                     Some(booked) => Change::Write(Some(booked)),
@@ -243,7 +252,7 @@ impl Accounts {
     /// The configuration was replaced: books everything and gives back all advances.
     pub fn stop(&self, budgets: &Budgets, meters: &Meters, world: &dyn World) {
         self.retry(budgets, meters, world);
-        let mut advances = self.advances.take();
+        let mut advances = std::mem::take(&mut self.own.borrow_mut().advances);
         for part in advances.holding() {
             let key = part.key();
             let done = self.trip(key, meters, world, |account| {
@@ -280,7 +289,7 @@ impl Accounts {
         world: &dyn World,
     ) -> Result<Standing, Contended> {
         let Taken { part, from_advance } = taken;
-        let mut advances = self.advances.borrow_mut();
+        let advances = &mut self.own.borrow_mut().advances;
         if let Some(generation) = *from_advance
             && let Some(remaining) = advances.correct(part.key(), generation, charge.amount(), cost)
         {
@@ -325,7 +334,7 @@ impl Accounts {
         let account = match world.load(key, &mut bytes) {
             Some(_) => {
                 let mut account = open(&bytes, meters, world);
-                self.advances.borrow().book(key, &mut account);
+                self.own.borrow().advances.book(key, &mut account);
                 account
             }
             None => Account::default(),
@@ -335,30 +344,8 @@ impl Accounts {
     }
 }
 
-impl Hold {
-    const fn of(charge: Charge, first: Option<Taken>) -> Self {
-        Self {
-            charge,
-            first,
-            others: Vec::new(),
-        }
-    }
-
-    fn add(&mut self, taken: Taken) {
-        match self.first {
-            None => self.first = Some(taken),
-            Some(_) => self.others.push(taken),
-        }
-    }
-
-    /// Whether the true cost changes nothing: it was spent already.
-    #[must_use]
-    pub fn is_settled_by(&self, cost: Money) -> bool {
-        self.charge == Charge::Spent(cost)
-    }
-}
-
 /// Pays out of the worker's advance. What is left then, or `None`: the record must be charged.
+#[inline(always)] // see `Accounts::pay`
 fn pay_ahead(advances: &mut Advances, part: &Rc<Part>, charge: Charge) -> Option<(Taken, Money)> {
     let Charge::Spent(cost) = charge else {
         return None;

@@ -1,156 +1,28 @@
-//! Before the call: which prices it may have, what it may cost at most, and whether there is money for it.
+//! Before the call: whether there is money for it.
 
 use crate::accounts::Refusal;
-use crate::budgets::{Budget, Part};
-use crate::call::{Call, Candidates, Needs, Notice, content_length};
-use crate::check::Invalid;
+use crate::budgets::Budget;
+use crate::call::{Call, Notice};
 use crate::meters::Reason;
 use crate::policy::Cost;
-use crate::price::{ONE, Price};
 use crate::replies::{self, Shortfall};
-use crate::request::Asked;
-use std::rc::Rc;
 use tollgate_core::exchange::state_name;
-use tollgate_core::{Consumer, Exchange, Flow, Money, UnixNanos, World};
+use tollgate_core::{Exchange, Flow, Money, UnixNanos, World};
 use tollgate_state::budget::Charge;
 
 impl Cost {
-    /// The rules that could apply to a request: all that match up to the first one that does not
-    /// ask for a model.
-    pub(crate) fn candidates(&self, exchange: &mut Exchange, world: &dyn World) -> Candidates {
-        if self.prices_ask_for_consumer {
-            exchange.consumer(world);
-        }
-        let now = if self.prices_change {
-            world.now()
-        } else {
-            UnixNanos(0)
-        };
-        let mut found = Candidates::None;
-        for (at, price) in self.prices.iter().enumerate() {
-            let is_not_for_it = self.prices_change && !price.is_valid_at(now)
-                || self.prices_ask_for_consumer
-                    && !price.is_for_consumer(exchange.facts.consumer());
-            if is_not_for_it {
-                continue;
-            }
-            // A rule that makes requests free lets more pass than having no such rule would.
-            let matches = if price.is_free() {
-                price.matcher.matches_safely(exchange, world)
-            } else {
-                price.matcher.matches(exchange, world)
-            };
-            if matches {
-                found.push(at);
-                if price.models.is_none() {
-                    break;
-                }
-            }
-        }
-        found
-    }
-
-    /// The rules of some candidates.
-    pub(crate) fn rules<'p, 'c>(
-        &'p self,
-        candidates: &'c [usize],
-    ) -> impl Iterator<Item = (usize, &'p Price)> + use<'p, 'c> {
-        candidates
-            .iter()
-            .filter_map(|at| self.prices.get(*at).map(|price| (*at, price)))
-    }
-
-    /// A call by the price table alone; nothing is charged yet. `asked`: what its body asks for, if it was read.
-    /// `None`: it has no price.
-    ///
-    /// # Errors
-    /// The refusal.
-    pub(crate) fn price(
-        &self,
-        candidates: Candidates,
-        asked: Option<Box<Asked>>,
-        exchange: &mut Exchange,
-        world: &dyn World,
-    ) -> Result<Option<Call>, Flow> {
-        if let (Candidates::One(at), None) = (&candidates, &asked)
-            && let Some(price) = self.prices.get(*at)
-            && price.has_one_estimate()
-            && price.second.is_none()
-        {
-            return Ok(Some(Call::new(*at, price.estimate, price.needs)));
-        }
-        self.choose(candidates, asked, exchange, world)
-    }
-
-    /// [`Cost::price`], whatever has to be looked at.
-    #[inline(never)]
-    pub(crate) fn choose(
-        &self,
-        candidates: Candidates,
-        asked: Option<Box<Asked>>,
-        exchange: &mut Exchange,
-        world: &dyn World,
-    ) -> Result<Option<Call>, Flow> {
-        let all = candidates.as_slice();
-        let requested = self.requested(all, asked.as_deref());
-        if let Some(asked) = &asked {
-            self.judge(all, requested, asked, world)?;
-        }
-        let needs = self.needs(all);
-        let request_bytes = needs
-            .request_size
-            .then(|| content_length(&exchange.request))
-            .flatten();
-        let consumer = if self.prices_ask_for_consumer {
-            exchange.consumer(world)
-        } else {
-            None
-        };
-        let estimated = |(at, price): (usize, &Price)| {
-            let varies = asked.is_some() || needs.request_size || !price.multipliers.is_empty();
-            let estimate = if varies {
-                estimate(price, asked.as_deref(), request_bytes, consumer)
-            } else {
-                price.estimate
-            };
-            (at, estimate)
-        };
-        let chosen = match requested {
-            Some(at) => self.prices.get(at).map(|price| estimated((at, price))),
-            None => {
-                let mut each = self.rules(all).map(estimated);
-                let first = each.next();
-                first.map(|first| {
-                    each.fold(first, |most, one| if one.1 > most.1 { one } else { most })
-                })
-            }
-        };
-        let Some((costliest, estimate)) = chosen else {
-            return Ok(None);
-        };
-        let mut call = Call::new(costliest, estimate, needs);
-        let takes_time = self.rules(all).any(|(_, p)| p.second.is_some());
-        let details = call.details_mut();
-        details.started = takes_time.then(|| world.now());
-        details.asked = asked;
-        details.request_bytes = request_bytes;
-        if let Candidates::Several(all) = candidates {
-            details.candidates = all;
-        }
-        Ok(Some(call))
-    }
-
     /// Charges budgets for a priced call.
     ///
     /// # Errors
     /// The refusal.
+    #[inline(always)] // see `begin`
     pub(crate) fn admit(
         &self,
         call: &mut Call,
         exchange: &mut Exchange,
         world: &dyn World,
     ) -> Result<(), Flow> {
-        if !self.budgets.is_empty() && self.rules(call.candidates()).any(|(_, p)| !p.is_free()) {
+        if !self.budgets.is_empty() && self.may_cost(call) {
             return self.charge(call, exchange, world);
         }
         if self.wants_consumer {
@@ -160,51 +32,14 @@ impl Cost {
         Ok(())
     }
 
-    /// The rule for the model that the request asks for.
-    #[inline(never)]
-    fn requested(&self, candidates: &[usize], asked: Option<&Asked>) -> Option<usize> {
-        let model = self.aliases.resolve(asked?.model.as_deref()?);
-        let fits = |p: &Price| p.models.as_ref().is_none_or(|m| m.contain(model));
-        self.rules(candidates)
-            .find(|(_, price)| fits(price))
-            .map(|(at, _)| at)
-    }
-
-    /// A request that is not as it must be is refused before it costs anything.
-    #[inline(never)]
-    fn judge(
-        &self,
-        candidates: &[usize],
-        requested: Option<usize>,
-        asked: &Asked,
-        world: &dyn World,
-    ) -> Result<(), Flow> {
-        let judged = self
-            .rules(candidates)
-            .filter(|(at, _)| requested.is_none_or(|r| r == *at))
-            .filter_map(|(_, price)| price.checks.as_deref())
-            .try_for_each(|checks| {
-                checks.judge(asked)?;
-                if requested.is_none() && asked.model.is_some() && checks.refuses_unknown_model() {
-                    return Err(Invalid::new("model", "has no price"));
-                }
-                Ok(())
-            });
-        judged.map_err(|invalid| self.invalid(&invalid, world))
-    }
-
-    #[cold]
-    pub(crate) fn invalid(&self, invalid: &Invalid, world: &dyn World) -> Flow {
-        self.count(Reason::RequestInvalid, world);
-        replies::invalid(invalid).into()
-    }
-
-    fn needs(&self, candidates: &[usize]) -> Needs {
-        let each = self.rules(candidates).map(|(_, price)| price.needs);
-        each.reduce(Needs::and).unwrap_or_default()
+    fn may_cost(&self, call: &Call) -> bool {
+        let costliest = self.prices.get(call.costliest);
+        costliest.is_some_and(|p| !p.is_free())
+            || self.rules(call.several()).any(|(_, p)| !p.is_free())
     }
 
     /// Charges the budgets of whoever sent the request.
+    #[inline(always)] // see `begin`
     fn charge(
         &self,
         call: &mut Call,
@@ -212,32 +47,29 @@ impl Cost {
         world: &dyn World,
     ) -> Result<(), Flow> {
         call.has_payer = true;
-        let is_anonymous = exchange.consumer(world).is_none();
-        if is_anonymous && self.refuse_anonymous && self.budgets.need_consumer() {
-            self.count(Reason::ConsumerMissing, world);
-            return Err(replies::consumer_missing().into());
+        if exchange.consumer(world).is_none() && self.refuse_anonymous {
+            self.need_consumer(world)?;
         }
         let dear = if self.bounds_calls {
             self.judge_estimate(call.estimate, exchange, world)?
         } else {
             None
         };
-        let mut remembered = self.remembered.borrow_mut();
-        let parts = remembered.parts(&self.budgets, exchange.facts.consumer(), world.now());
         // A price that is known beforehand is spent at once: no second trip.
         let charge = if call.needs.flat {
             Charge::Spent(call.estimate)
         } else {
             Charge::Reserved(call.estimate)
         };
-        if let Some((hold, left)) = self.accounts.pay(parts, charge) {
+        let (consumer, now) = (exchange.facts.consumer(), world.now());
+        if let Some((hold, left)) = self.accounts.pay(&self.budgets, consumer, charge, now) {
             call.hold = Some(hold);
             call.remaining = Some(left);
-        } else if !parts.is_empty() {
-            self.charge_accounts(call, parts, charge, exchange, world)?;
+        } else {
+            self.charge_accounts(call, charge, now, exchange, world)?;
         }
         if let Some(shared) = &self.shared {
-            self.add_dues(shared, call, parts, world);
+            self.add_dues(shared, call, now, exchange, world);
         }
         if dear.is_some() || call.details.is_some() {
             self.warn(call, dear, exchange, world);
@@ -245,17 +77,31 @@ impl Cost {
         Ok(())
     }
 
+    #[cold]
+    fn need_consumer(&self, world: &dyn World) -> Result<(), Flow> {
+        if !self.budgets.need_consumer() {
+            return Ok(());
+        }
+        self.count(Reason::ConsumerMissing, world);
+        Err(replies::consumer_missing().into())
+    }
+
     #[inline(never)]
     fn charge_accounts(
         &self,
         call: &mut Call,
-        parts: &[Rc<Part>],
         charge: Charge,
+        now: UnixNanos,
         exchange: &mut Exchange,
         world: &dyn World,
     ) -> Result<(), Flow> {
         let (budgets, meters) = (&self.budgets, &self.meters);
-        match self.accounts.charge(parts, charge, budgets, meters, world) {
+        let consumer = exchange.facts.consumer();
+        let parts = self.accounts.parts(budgets, consumer, now);
+        if parts.is_empty() {
+            return Ok(());
+        }
+        match self.accounts.charge(&parts, charge, budgets, meters, world) {
             Ok((hold, standing)) => {
                 call.hold = Some(hold);
                 call.remaining = Some(standing.remaining);
@@ -361,26 +207,4 @@ impl Cost {
         }
         reply.into()
     }
-
-    /// What the call's consumer pays of a price.
-    pub(crate) fn factor(&self, call: &Call, price: &Price, exchange: &Exchange) -> u64 {
-        if price.multipliers.is_empty() {
-            return ONE;
-        }
-        price.factor(call.consumer(exchange))
-    }
-}
-
-/// What a call may cost at most, where that depends on the request.
-#[inline(never)]
-fn estimate(
-    price: &Price,
-    asked: Option<&Asked>,
-    request_bytes: Option<u64>,
-    consumer: Option<&Consumer>,
-) -> Money {
-    let usage = price.expected(asked);
-    price
-        .estimate(&usage, request_bytes.unwrap_or(0), price.factor(consumer))
-        .unwrap_or(Money::MAX)
 }

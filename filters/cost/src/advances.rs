@@ -70,6 +70,7 @@ pub struct Booked {
 
 impl Advances {
     /// Pays a call of a known price. `None`: the account must be asked. Else what is left then.
+    #[inline(always)] // see `Accounts::pay`
     pub fn pay(&mut self, part: &Rc<Part>, cost: Money) -> Option<(Generation, Money)> {
         let is_its = |a: &Advance| Rc::ptr_eq(&a.part, part) || has_key(a, part.key());
         let advance = self.all.find_mut(part.hash(), is_its)?;

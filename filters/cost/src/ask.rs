@@ -26,17 +26,8 @@ impl Asking {
 
 impl Cost {
     /// Whether the body has to be read before the call, and whether it may have to be changed.
-    pub(crate) fn reads_request(
-        &self,
-        candidates: &Candidates,
-        exchange: &Exchange,
-    ) -> Option<bool> {
+    pub(crate) fn reads_request(&self, candidates: &[usize], exchange: &Exchange) -> Option<bool> {
         self.request_table.as_ref()?;
-        self.must_read(candidates.as_slice(), exchange)
-    }
-
-    #[inline(never)]
-    fn must_read(&self, candidates: &[usize], exchange: &Exchange) -> Option<bool> {
         if exchange.bodyless && is_bodyless_method(exchange.method()) {
             return None;
         }

@@ -8,7 +8,7 @@ use crate::usage::{Findings, Reader, Usage};
 use tollgate_core::{Consumer, Exchange, Headers, Money, UnixNanos};
 
 /// A priced call on its way.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Call {
     /// The rule that applies. Of several: the one with the highest estimate, or the one that the request's model chose;
     /// charged before the call, and after it in doubt.
@@ -67,10 +67,15 @@ impl Call {
 
     /// The rules that could apply, in order.
     pub(crate) fn candidates(&self) -> &[usize] {
-        match &self.details {
-            Some(details) if !details.candidates.is_empty() => &details.candidates,
-            _ => std::slice::from_ref(&self.costliest),
+        match self.several() {
+            [] => std::slice::from_ref(&self.costliest),
+            several => several,
         }
+    }
+
+    /// The same, but empty if [`Call::costliest`] is the only one.
+    pub(crate) fn several(&self) -> &[usize] {
+        self.details.as_ref().map_or(&[], |d| &d.candidates)
     }
 
     pub(crate) fn asked(&self) -> Option<&Asked> {
@@ -105,14 +110,6 @@ pub(crate) enum Candidates {
 }
 
 impl Candidates {
-    pub(crate) fn push(&mut self, at: usize) {
-        match self {
-            Self::None => *self = Self::One(at),
-            Self::One(first) => *self = Self::Several(vec![*first, at]),
-            Self::Several(all) => all.push(at),
-        }
-    }
-
     pub(crate) fn as_slice(&self) -> &[usize] {
         match self {
             Self::None => &[],

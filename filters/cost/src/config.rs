@@ -11,7 +11,6 @@ use crate::price::{self, Multiplier, Price};
 use crate::request;
 use crate::shared::Shared;
 use crate::show::Shown;
-use std::cell::RefCell;
 use std::rc::Rc;
 use tollgate_core::config::{Compile, Section};
 use tollgate_core::{HeaderName, UnixNanos};
@@ -100,7 +99,6 @@ pub fn compile(section: Section<'_>, cx: &mut Compile<'_>) -> Option<Cost> {
             None => None,
         },
         accounts: Accounts::default(),
-        remembered: RefCell::default(),
         bounds_calls,
         usage_path: usage_path?,
         request_table: reads_requests.then(|| Rc::new(request::table())),

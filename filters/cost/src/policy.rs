@@ -2,18 +2,15 @@
 
 use crate::accounts::Accounts;
 use crate::ask::Asking;
-use crate::budgets::{Budgets, Remembered};
-use crate::call::{Call, Candidates, Ending, content_length, is_stream, readable_type};
+use crate::budgets::Budgets;
+use crate::call::{Call, Ending};
 use crate::gauges::Gauges;
 use crate::ledger::Ledger;
-use crate::meters::{Meters, Reason};
+use crate::meters::Meters;
 use crate::price::Price;
 use crate::price::model::Aliases;
-use crate::request::Asked;
 use crate::shared::Shared;
 use crate::show::Shown;
-use crate::usage::{Format, Reader};
-use std::cell::RefCell;
 use std::rc::Rc;
 use tollgate_core::world::{CallId, CallReply};
 use tollgate_core::{Exchange, Flow, HeaderName, Policy, ResponseFlow, ResponseRead, World};
@@ -25,8 +22,6 @@ pub struct Cost {
     pub(crate) prices: Vec<Price>,
     pub(crate) aliases: Aliases,
     pub(crate) budgets: Budgets,
-    /// Which of them apply to whom.
-    pub(crate) remembered: RefCell<Remembered>,
     /// Whether a budget has something against single calls.
     pub(crate) bounds_calls: bool,
     /// Whether a priced request without a consumer is refused when there are budgets.
@@ -54,169 +49,38 @@ pub struct Cost {
 
 /// What the policy remembers of one exchange; nothing, if it is not priced.
 #[derive(Debug, Default)]
-pub struct Stream(State);
+pub struct Stream {
+    pub(crate) phase: Phase,
+    /// Its body is being read.
+    pub(crate) asking: Option<Box<Asking>>,
+    /// Filled in bit by bit; there is a call when the phase says so.
+    pub(crate) call: Call,
+}
 
-#[derive(Debug, Default)]
-enum State {
+/// How far the call of an exchange is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// There is none, or none yet.
     #[default]
     Nothing,
-    /// Its body is being read.
-    Asking(Box<Asking>),
     /// It waits for the fleet's money.
-    Paying(Call),
-    Priced(Call),
+    Paying,
+    Priced,
 }
 
 impl Stream {
     fn call(&self) -> Option<&Call> {
-        match &self.0 {
-            State::Priced(call) => Some(call),
-            _ => None,
-        }
+        (self.phase == Phase::Priced).then_some(&self.call)
     }
 
     fn call_mut(&mut self) -> Option<&mut Call> {
-        match &mut self.0 {
-            State::Priced(call) => Some(call),
-            _ => None,
-        }
+        (self.phase == Phase::Priced).then_some(&mut self.call)
     }
 }
 
 impl Cost {
-    fn begin(
-        &self,
-        stream: &mut Stream,
-        candidates: Candidates,
-        asked: Option<Box<Asked>>,
-        exchange: &mut Exchange,
-        world: &dyn World,
-    ) -> Flow {
-        match self.price(candidates, asked, exchange, world) {
-            Ok(Some(call)) => stream.0 = State::Priced(call),
-            Ok(None) => {
-                self.count(Reason::Unpriced, world);
-                return Flow::Continue;
-            }
-            Err(refusal) => return refusal,
-        }
-        if let Some(call) = stream.call_mut()
-            && let Err(refusal) = self.admit(call, exchange, world)
-        {
-            stream.0 = State::Nothing;
-            return refusal;
-        }
-        self.go_on(stream, exchange, world)
-    }
-
-    /// Pays the fleet; then the call begins.
-    fn go_on(&self, stream: &mut Stream, exchange: &mut Exchange, world: &dyn World) -> Flow {
-        if let Some(shared) = &self.shared
-            && let Some(flow) = self.pay_fleet(shared, stream, exchange, world)
-        {
-            return flow;
-        }
-        // Usage cannot be read out of a compressed answer.
-        if stream.call().is_some_and(|c| c.needs.usage)
-            && exchange.request.sole("accept-encoding") != Ok(Some(b"identity"))
-        {
-            exchange.request.set(&self.accept_encoding, "identity");
-        }
-        Flow::Continue
-    }
-
-    /// `None`: it is paid. Else what becomes of the request.
-    #[inline(never)]
-    fn pay_fleet(
-        &self,
-        shared: &Shared,
-        stream: &mut Stream,
-        exchange: &mut Exchange,
-        world: &dyn World,
-    ) -> Option<Flow> {
-        let (State::Priced(mut call) | State::Paying(mut call)) = std::mem::take(&mut stream.0)
-        else {
-            return None;
-        };
-        match self.pay(shared, &mut call, exchange, world) {
-            Ok(true) => {
-                stream.0 = State::Priced(call);
-                None
-            }
-            Ok(false) => {
-                stream.0 = State::Paying(call);
-                Some(Flow::HoldForWake)
-            }
-            Err(refusal) => Some(refusal),
-        }
-    }
-
-    /// How tokens are reported: by the first candidate that has any.
-    fn format(&self, call: &Call) -> Option<&Format> {
-        self.rules(call.candidates())
-            .find(|(_, p)| p.tokens.is_some() || p.models.is_some())
-            .map(|(_, p)| &p.format)
-    }
-
-    /// Whether an answer is short enough to be held for its exact cost, as far as it says, and no stream.
-    fn may_hold(&self, call: &Call, media_type: Option<&[u8]>, exchange: &Exchange) -> bool {
-        let streams = call.asked().is_some_and(|a| a.stream)
-            || media_type.is_some_and(is_stream)
-            || exchange.path().ends_with(b":streamGenerateContent");
-        let length = content_length(&exchange.response);
-        let one_document = call.reader().is_some_and(Reader::is_one_document);
-        let most = u64::try_from(self.hold_bytes).unwrap_or(u64::MAX);
-        // What is neither JSON nor says how long it is may be a stream of somebody's own.
-        let short = length.map_or(one_document, |n| n <= most);
-        exchange.can_hold_response
-            && self.shown.cost.is_some()
-            && self.hold_bytes > 0
-            && short
-            && !streams
-    }
-
-    /// The price depends on the answer: concludes by its headers, or looks at its body.
-    #[inline(never)]
-    fn read_answer(
-        &self,
-        call: &mut Call,
-        exchange: &mut Exchange,
-        world: &dyn World,
-        end: bool,
-    ) -> ResponseFlow {
-        let format = self.format(call);
-        let in_headers = format.and_then(|f| f.in_headers(&exchange.response));
-        let media_type = readable_type(&exchange.response);
-        let reader = if call.needs.usage && in_headers.is_none() && !end {
-            let table = format.and_then(|f| f.table.clone());
-            media_type
-                .as_deref()
-                .zip(table)
-                .and_then(|(media_type, table)| Reader::of_type(media_type, table))
-        } else {
-            None
-        };
-        let reads = reader.is_some();
-        let details = call.details_mut();
-        details.in_headers = in_headers.map(Box::new);
-        details.reader = reader.map(Box::new);
-        let measures_end = self
-            .rules(call.candidates())
-            .any(|(_, p)| p.response_kib.is_some() || p.second.is_some());
-        if end || !(reads || measures_end) {
-            self.conclude_and_show(call, Ending::Answered, exchange, world);
-            return ResponseFlow::Continue;
-        }
-        if self.may_hold(call, media_type.as_deref(), exchange) {
-            call.details_mut().held = true;
-            return ResponseFlow::Hold;
-        }
-        self.show_estimate(call, exchange);
-        ResponseFlow::Observe
-    }
-
     /// Concludes while the headers can still be changed, and tells the client.
-    fn conclude_and_show(
+    pub(crate) fn conclude_and_show(
         &self,
         call: &mut Call,
         ending: Ending,
@@ -224,57 +88,6 @@ impl Cost {
         world: &dyn World,
     ) {
         self.conclude(call, ending, true, exchange, world);
-    }
-
-    /// A piece of an answer whose price depends on it.
-    #[inline(never)]
-    fn read_body(
-        &self,
-        call: &mut Call,
-        exchange: &mut Exchange,
-        world: &dyn World,
-        piece: &[u8],
-        end: bool,
-    ) -> ResponseFlow {
-        let details = call.details_mut();
-        if let Some(reader) = &mut details.reader {
-            reader.feed(piece, end);
-        }
-        details.read = details.read.saturating_add(piece.len());
-        let (held, too_long) = (details.held, details.read > self.hold_bytes);
-        if end {
-            if held {
-                self.conclude_and_show(call, Ending::Answered, exchange, world);
-            } else {
-                self.conclude(call, Ending::Answered, false, exchange, world);
-                self.show_in_trailer(call, exchange);
-            }
-            return ResponseFlow::Continue;
-        }
-        if held && too_long {
-            self.let_go(call, exchange);
-        }
-        // Nothing that may still come can bring any usage, so the answer need not wait.
-        let hopeless = call.reader().is_some_and(Reader::is_hopeless)
-            && !self
-                .rules(call.candidates())
-                .any(|(_, p)| p.response_kib.is_some() || p.second.is_some());
-        if hopeless && call.is_held() {
-            call.details_mut().held = false;
-            self.conclude_and_show(call, Ending::Answered, exchange, world);
-            return ResponseFlow::Continue;
-        }
-        if call.is_held() {
-            ResponseFlow::Hold
-        } else {
-            ResponseFlow::Observe
-        }
-    }
-
-    /// The answer is not held any longer: its cost will not be known in time.
-    fn let_go(&self, call: &mut Call, exchange: &mut Exchange) {
-        call.details_mut().held = false;
-        self.show_estimate(call, exchange);
     }
 }
 
@@ -299,16 +112,12 @@ impl Policy for Cost {
             return self.usage_page(exchange, world);
         }
         let candidates = self.candidates(exchange, world);
-        if let Some(may_change) = self.reads_request(&candidates, exchange) {
-            return match self.ask(candidates, may_change, exchange, world) {
-                Ok(asking) => {
-                    stream.0 = State::Asking(Box::new(asking));
-                    Flow::HoldForBody
-                }
-                Err(refusal) => refusal,
-            };
+        if !self.knows_price(&candidates, stream)
+            && let Some(flow) = self.look_closer(stream, candidates, exchange, world)
+        {
+            return flow;
         }
-        self.begin(stream, candidates, None, exchange, world)
+        self.begin(stream, exchange, world)
     }
 
     fn on_request_body(
@@ -319,28 +128,21 @@ impl Policy for Cost {
         piece: &[u8],
         end: bool,
     ) -> Flow {
-        let State::Asking(asking) = &mut stream.0 else {
+        let Some(asking) = &mut stream.asking else {
             return Flow::Continue;
         };
         asking.feed(piece);
-        if !end {
-            return Flow::HoldForBody;
-        }
-        let State::Asking(asking) = std::mem::take(&mut stream.0) else {
-            return Flow::Continue;
-        };
-        match self.asked(*asking, exchange, world) {
-            Ok((candidates, asked)) => {
-                self.begin(stream, candidates, Some(Box::new(asked)), exchange, world)
-            }
-            Err(refusal) => refusal,
+        if end {
+            self.begin_asked(stream, exchange, world)
+        } else {
+            Flow::HoldForBody
         }
     }
 
     fn on_wake(&self, stream: &mut Stream, exchange: &mut Exchange, world: &dyn World) -> Flow {
-        match stream.0 {
-            State::Paying(_) => self.go_on(stream, exchange, world),
-            _ => Flow::Continue,
+        match stream.phase {
+            Phase::Paying => self.go_on(stream, exchange, world),
+            Phase::Nothing | Phase::Priced => Flow::Continue,
         }
     }
 
@@ -404,8 +206,8 @@ impl Policy for Cost {
     }
 
     fn on_log(&self, stream: &mut Stream, exchange: &mut Exchange, world: &dyn World) {
-        if let State::Paying(call) = &mut stream.0 {
-            self.unpay(call, world);
+        if stream.phase == Phase::Paying {
+            self.unpay(&mut stream.call, world);
         }
         if let Some(call) = stream.call_mut()
             && call.cost.is_none()

@@ -157,20 +157,41 @@ impl Cost {
         }
         self.settle_shared(call, outcome.cost, world);
         self.meter(call, &outcome, exchange, world);
-        let text = outcome.cost.text();
-        self.publish(call, &outcome, text.as_bytes(), exchange);
+        let price = self.prices.get(outcome.price);
+        let reckoned;
+        let text = match price {
+            Some(price) if price.base == outcome.cost => &price.base_text,
+            _ => {
+                reckoned = outcome.cost.text();
+                &reckoned
+            }
+        };
+        let facts = &mut exchange.facts;
+        facts.publish(state_name::COST, text);
+        if let Some(price) = price {
+            facts.publish(state_name::PRICE, price.name.as_bytes());
+        }
+        if let Some(told) = &outcome.told {
+            publish_told(told, facts);
+        }
+        let tells_left =
+            self.shown.remaining.is_some() || facts.wants(state_name::BUDGET_REMAINING);
+        let left = call.remaining.filter(|_| tells_left).map(Money::text);
+        if let Some(left) = &left {
+            facts.publish(state_name::BUDGET_REMAINING, left);
+        }
         if let Some(ledger) = &self.ledger {
             let entry = Entry {
                 outcome: &outcome,
                 call,
                 consumer: call.consumer(exchange),
-                price: self.prices.get(outcome.price).map(|p| &*p.name),
+                price: price.map(|p| &*p.name),
                 currency: &self.currency,
             };
             ledger.enter(&entry, exchange, &self.meters, world);
         }
         if show {
-            self.show(call, text.as_bytes(), true, exchange);
+            self.show(call, text, left.as_ref(), true, exchange);
         }
     }
 
@@ -205,22 +226,6 @@ impl Cost {
             && let Some(label) = models.label(self.aliases.resolve(model))
         {
             self.meters.model(label, outcome, world);
-        }
-    }
-
-    fn publish(&self, call: &Call, outcome: &Outcome, cost: &[u8], exchange: &mut Exchange) {
-        let facts = &mut exchange.facts;
-        facts.publish(state_name::COST, cost);
-        if let Some(price) = self.prices.get(outcome.price) {
-            facts.publish(state_name::PRICE, price.name.as_bytes());
-        }
-        if let Some(told) = &outcome.told {
-            publish_told(told, facts);
-        }
-        if let Some(left) = call.remaining
-            && facts.wants(state_name::BUDGET_REMAINING)
-        {
-            facts.publish(state_name::BUDGET_REMAINING, left.text());
         }
     }
 

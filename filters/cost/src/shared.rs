@@ -4,7 +4,7 @@
 //! This proxy's own account is charged first, as for any budget; then the fleet is asked for each period. The request
 //! waits only when no lease is at hand.
 
-use crate::budgets::{Budgets, Part};
+use crate::budgets::Budgets;
 use crate::call::{Call, Details};
 use crate::meters::Reason;
 use crate::policy::Cost;
@@ -165,13 +165,16 @@ impl Cost {
         &self,
         shared: &Shared,
         call: &mut Call,
-        parts: &[Rc<Part>],
+        now: UnixNanos,
+        exchange: &Exchange,
         world: &dyn World,
     ) {
         let amount = call.estimate;
         if amount == Money::ZERO {
             return;
         }
+        let consumer = exchange.facts.consumer();
+        let parts = self.accounts.parts(&self.budgets, consumer, now);
         let dues = &mut call.details_mut().payments.dues;
         for part in parts {
             let lines = part.lines.iter();

@@ -3,7 +3,8 @@
 use crate::call::{Call, Notice};
 use crate::policy::Cost;
 use tollgate_core::config::{Node, Section};
-use tollgate_core::{Exchange, HeaderName};
+use tollgate_core::money::MoneyText;
+use tollgate_core::{Exchange, HeaderName, Money};
 
 /// Their names; `None`: not told.
 #[derive(Debug)]
@@ -66,7 +67,15 @@ impl Shown {
 impl Cost {
     /// Shows `amount`, in units, as the cost or as an estimate, and what is left. A header of that kind that the
     /// upstream sent is not about this call.
-    pub(crate) fn show(&self, call: &Call, amount: &[u8], exact: bool, exchange: &mut Exchange) {
+    #[inline(always)] // in `conclude`; the other way is for answers that could not wait
+    pub(crate) fn show(
+        &self,
+        call: &Call,
+        amount: &MoneyText,
+        left: Option<&MoneyText>,
+        exact: bool,
+        exchange: &mut Exchange,
+    ) {
         let response = &mut exchange.response;
         let (name, other) = if exact {
             (&self.shown.cost, &self.shown.estimate)
@@ -79,8 +88,8 @@ impl Cost {
         if let Some(name) = name {
             response.set(name, amount);
         }
-        if let (Some(name), Some(left)) = (&self.shown.remaining, call.remaining) {
-            response.set(name, left.text());
+        if let (Some(name), Some(left)) = (&self.shown.remaining, left) {
+            response.set(name, left);
         }
         if let Some(notice) = call.warning() {
             self.show_warning(notice, call, exchange);
@@ -96,8 +105,10 @@ impl Cost {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn show_estimate(&self, call: &Call, exchange: &mut Exchange) {
-        self.show(call, call.estimate.text().as_bytes(), false, exchange);
+        let left = call.remaining.map(Money::text);
+        self.show(call, &call.estimate.text(), left.as_ref(), false, exchange);
     }
 
     /// After an answer that could not wait for its cost.

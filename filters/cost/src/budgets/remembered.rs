@@ -32,6 +32,7 @@ struct Who {
 
 impl Remembered {
     /// [`Budgets::parts`], remembered.
+    #[inline(always)] // see `Accounts::pay`
     pub fn parts(
         &mut self,
         budgets: &Budgets,
@@ -118,10 +119,9 @@ impl Who {
     }
 }
 
-/// By the end of the id, which differs where ids are numbered.
 fn place(consumer: Option<&Consumer>) -> usize {
     let id = consumer.map_or("", |c| &c.id);
-    let mixed = id.bytes().rev().take(8).fold(0_usize, |mixed, byte| {
+    let mixed = id.bytes().fold(0_usize, |mixed, byte| {
         mixed.wrapping_mul(31).wrapping_add(usize::from(byte))
     });
     mixed.checked_rem(PLACES).unwrap_or(0)

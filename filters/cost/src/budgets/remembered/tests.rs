@@ -8,7 +8,7 @@ const EVENING: u64 = 1_793_484_000;
 const BUDGETS: &str = r#"{"budgets": [
     {"name": "all", "key": ["constant"], "monthly": "100", "daily": "10"},
     {"name": "each", "daily": "1", "time_zone": "Europe/Berlin"},
-    {"name": "some", "consumers": ["ann", "web-service-0001"], "per_minute": "0.1"},
+    {"name": "some", "consumers": ["ann", "svc-Aa"], "per_minute": "0.1"},
     {"name": "team", "key": ["group"], "groups": ["dev", "ops"], "monthly": "50", "time_zone": "America/New_York"},
     {"name": "single", "groups": ["dev"], "per_request": "1"}]}"#;
 
@@ -33,8 +33,8 @@ fn consumer(id: &str, groups: &[&str]) -> Consumer {
 fn consumers() -> Vec<Option<Consumer>> {
     vec![
         None,
-        Some(consumer("web-service-0001", &["dev"])),
-        Some(consumer("api-service-0001", &["ops", "dev"])),
+        Some(consumer("svc-Aa", &["dev"])),
+        Some(consumer("svc-BB", &["ops", "dev"])),
         Some(consumer("ann", &[])),
         Some(consumer("ann", &["ops"])),
         Some(consumer("", &["dev"])),
