@@ -97,6 +97,12 @@ impl Facts {
         self.wanted.as_ref().is_none_or(|w| w.contains(&name))
     }
 
+    /// The consumer, once [`Exchange::consumer`] was asked for it.
+    #[must_use]
+    pub fn consumer(&self) -> Option<&Consumer> {
+        self.consumer.as_ref()
+    }
+
     /// Called by key auth with its verdict: `None` is "anonymous", which also ends the search.
     pub fn set_consumer(&mut self, consumer: Option<Consumer>) {
         self.consumer = consumer;

@@ -100,19 +100,72 @@ impl Money {
     }
 }
 
+/// An amount as text, see [`Money::text`]; it lies on the stack.
+#[derive(Clone, Copy, Debug)]
+pub struct MoneyText {
+    /// Filled from the right.
+    bytes: [u8; MOST_TEXT],
+    length: usize,
+}
+
+/// The most that an amount takes: `18446744.073709551615`.
+const MOST_TEXT: usize = 21;
+
+impl MoneyText {
+    fn put(&mut self, byte: u8) {
+        let place = MOST_TEXT.checked_sub(self.length.saturating_add(1));
+        if let Some(place) = place.and_then(|at| self.bytes.get_mut(at)) {
+            *place = byte;
+            self.length = self.length.saturating_add(1);
+        }
+    }
+
+    /// The text; ASCII.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        let start = MOST_TEXT.saturating_sub(self.length);
+        self.bytes.get(start..).unwrap_or_default()
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+}
+
+impl AsRef<[u8]> for MoneyText {
+    fn as_ref(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
 impl Money {
-    /// Appends the amount as [`fmt::Display`] shows it, without the formatting machinery: every answer with a
-    /// cost header does this.
-    pub fn push_to(self, text: &mut String) {
-        let units = self.0.checked_div(PICO_PER_UNIT).unwrap_or(0);
-        push_number(text, units);
-        let pico = self.0.checked_rem(PICO_PER_UNIT).unwrap_or(0);
-        if pico > 0 {
-            // With a one before it, the fraction keeps its leading zeros.
-            let mut buffer = itoa::Buffer::new();
-            let digits = buffer.format(pico.saturating_add(PICO_PER_UNIT));
-            text.push('.');
-            text.push_str(digits.get(1..).unwrap_or_default().trim_end_matches('0'));
+    /// Plain decimal without trailing zeros, what `float()` and `Decimal()` of any client can read: `0.0021`, `0`, `12.5`.
+    /// Every answer with a cost header asks for it, so it needs neither memory nor the formatting machinery.
+    #[must_use]
+    #[inline(never)]
+    pub fn text(self) -> MoneyText {
+        let mut text = MoneyText {
+            bytes: [0; MOST_TEXT],
+            length: 0,
+        };
+        // From the last decimal to the first digit of the units: one loop is little code.
+        let (mut rest, mut decimals) = (self.0, DECIMALS);
+        loop {
+            let digit = rest.checked_rem(10).and_then(|d| u8::try_from(d).ok());
+            let digit = digit.unwrap_or(0);
+            rest = rest.checked_div(10).unwrap_or(0);
+            let is_trailing_zero = digit == 0 && text.length == 0 && decimals > 0;
+            if !is_trailing_zero {
+                text.put(b'0' | digit);
+            }
+            match decimals {
+                0 if rest == 0 => return text,
+                1 if text.length > 0 => text.put(b'.'),
+                _ => {}
+            }
+            decimals = decimals.saturating_sub(1);
         }
     }
 }
@@ -122,12 +175,10 @@ pub fn push_number(text: &mut String, number: u64) {
     text.push_str(itoa::Buffer::new().format(number));
 }
 
-/// Plain decimal without trailing zeros, what `float()` and `Decimal()` of any client can read: `0.0021`, `0`, `12.5`.
+/// As [`Money::text`] has it.
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::with_capacity(32);
-        self.push_to(&mut text);
-        f.write_str(&text)
+        f.write_str(self.text().as_str())
     }
 }
 
@@ -175,7 +226,35 @@ mod tests {
         assert_eq!(Money(7).rounded(12).pico(), 7);
     }
 
+    #[test]
+    fn the_largest_and_the_smallest_amounts_are_shown_in_full() {
+        assert_eq!(Money::MAX.to_string(), "18446744.073709551615");
+        assert_eq!(Money::ZERO.to_string(), "0");
+        assert_eq!(Money(1).to_string(), "0.000000000001");
+        assert_eq!(Money(PICO_PER_UNIT).to_string(), "1");
+        assert_eq!(Money(10 * PICO_PER_UNIT).to_string(), "10");
+    }
+
+    /// By the formatting machinery.
+    fn formatted(Money(pico): Money) -> String {
+        let (units, fraction) = (pico / PICO_PER_UNIT, pico % PICO_PER_UNIT);
+        let text = format!("{units}.{fraction:012}");
+        let text = text.trim_end_matches('0');
+        text.strip_suffix('.').unwrap_or(text).to_owned()
+    }
+
     proptest! {
+        #[test]
+        fn amounts_are_shown_without_trailing_zeros(digits in 0_u64..1_000_000, zeros in 0_u32..14) {
+            let amount = Money(digits.saturating_mul(10_u64.pow(zeros)));
+            prop_assert_eq!(amount.to_string(), formatted(amount));
+        }
+
+        #[test]
+        fn any_amount_is_shown_as_it_would_be_formatted(pico: u64) {
+            prop_assert_eq!(Money(pico).to_string(), formatted(Money(pico)));
+        }
+
         #[test]
         fn what_is_shown_reads_back_to_the_pico(pico: u64) {
             prop_assert_eq!(Money::parse(&Money(pico).to_string()), Some(Money(pico)));

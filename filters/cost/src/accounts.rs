@@ -2,17 +2,21 @@
 //! worker's [advance](crate::advances) pays. Whoever charges gets a [`Hold`] and settles it, and need not know where the
 //! money is kept.
 
+mod hold;
 mod standing;
 
+pub use hold::Hold;
 pub use standing::{Standing, Warning};
 
-use crate::advances::{Advances, Generation};
-use crate::budgets::{Budgets, Part};
+use crate::advances::Advances;
+use crate::budgets::{Budgets, Part, Remembered};
 use crate::meters::Meters;
+use hold::Taken;
 use standing::is_quiet;
 use std::cell::RefCell;
-use tollgate_core::Money;
+use std::rc::Rc;
 use tollgate_core::world::{Level, World};
+use tollgate_core::{Consumer, Money, UnixNanos};
 use tollgate_state::budget::{Account, Charge, Exhausted, Line};
 use tollgate_state::cas::{Change, Contended, update_in};
 
@@ -22,21 +26,6 @@ const TRIES: u32 = 32;
 
 /// Settlements that may wait for a quieter moment; only contention beyond [`TRIES`] puts one here.
 const MAX_DEFERRED: usize = 1_024;
-
-/// What a call has taken from budgets.
-#[derive(Debug)]
-pub struct Hold {
-    parts: Vec<Taken>,
-    charge: Charge,
-}
-
-/// What was taken from one record.
-#[derive(Debug)]
-struct Taken {
-    part: Part,
-    /// Paid out of the worker's advance, as it stood then.
-    from_advance: Option<Generation>,
-}
 
 /// Why nothing was taken.
 #[derive(Debug)]
@@ -58,10 +47,46 @@ pub struct Accounts {
     /// Kept, so that a trip does not allocate.
     buffer: RefCell<Vec<u8>>,
     deferred: RefCell<Vec<(Taken, Charge, Money)>>,
-    advances: RefCell<Advances>,
+    own: RefCell<Own>,
+}
+
+/// What this worker knows by itself.
+#[derive(Debug, Default)]
+struct Own {
+    advances: Advances,
+    remembered: Remembered,
 }
 
 impl Accounts {
+    /// What applies to the consumer now, see [`Budgets::parts`].
+    pub fn parts(
+        &self,
+        budgets: &Budgets,
+        consumer: Option<&Consumer>,
+        now: UnixNanos,
+    ) -> Vec<Rc<Part>> {
+        let own = &mut *self.own.borrow_mut();
+        own.remembered.parts(budgets, consumer, now).to_vec()
+    }
+
+    /// Takes the charge from this worker's advance, if it has to come from one record only. `None`: nothing was taken, and
+    /// [`Accounts::charge`] has to. Else what is left, and nothing is to be warned of.
+    #[inline(always)] // nearly every request goes through here, and nothing else does
+    pub fn pay(
+        &self,
+        budgets: &Budgets,
+        consumer: Option<&Consumer>,
+        charge: Charge,
+        now: UnixNanos,
+    ) -> Option<(Hold, Money)> {
+        let own = &mut *self.own.borrow_mut();
+        let [part] = own.remembered.parts(budgets, consumer, now) else {
+            return None;
+        };
+        let (taken, left) = pay_ahead(&mut own.advances, part, charge)?;
+        Some((Hold::of(charge, taken), left))
+    }
+
     /// Takes the charge from all lines, or from none. Records are charged one after the other; what was taken is given
     /// back if a later one refuses, so an early refusal of somebody else may happen, too much never.
     ///
@@ -69,54 +94,49 @@ impl Accounts {
     /// [`Refusal`]: nothing was taken.
     pub fn charge(
         &self,
-        parts: Vec<Part>,
+        parts: &[Rc<Part>],
         charge: Charge,
         budgets: &Budgets,
         meters: &Meters,
         world: &dyn World,
     ) -> Result<(Hold, Standing), Refusal> {
         let mut standing = Standing::EVERYTHING;
-        let mut hold = Hold {
-            parts: Vec::with_capacity(parts.len()),
-            charge,
-        };
+        let mut all = Vec::with_capacity(parts.len());
         for part in parts {
             match self.charge_one(part, charge, budgets, meters, world) {
                 Ok((taken, one)) => {
                     standing = standing.and(one);
-                    hold.parts.push(taken);
+                    all.push(taken);
                 }
                 Err(refusal) => {
-                    let _ = self.settle(hold, Money::ZERO, budgets, meters, world);
+                    let taken = Hold::several(charge, all);
+                    let _ = self.settle(taken, Money::ZERO, budgets, meters, world);
                     return Err(refusal);
                 }
             }
         }
-        Ok((hold, standing))
+        Ok((Hold::several(charge, all), standing))
     }
 
     fn charge_one(
         &self,
-        part: Part,
+        part: &Rc<Part>,
         charge: Charge,
         budgets: &Budgets,
         meters: &Meters,
         world: &dyn World,
     ) -> Result<(Taken, Standing), Refusal> {
-        let mut advances = self.advances.borrow_mut();
-        if let Charge::Spent(cost) = charge
-            && let Some((generation, left)) = advances.pay(&part, cost)
-        {
-            let from_advance = Some(generation);
-            return Ok((Taken { part, from_advance }, Standing::quiet(left)));
+        let advances = &mut self.own.borrow_mut().advances;
+        if let Some((taken, left)) = pay_ahead(advances, part, charge) {
+            return Ok((taken, Standing::quiet(left)));
         }
-        self.charge_record(part, charge, &mut advances, budgets, meters, world)
+        self.charge_record(part, charge, advances, budgets, meters, world)
     }
 
     #[inline(never)]
     fn charge_record(
         &self,
-        mut part: Part,
+        part: &Rc<Part>,
         charge: Charge,
         advances: &mut Advances,
         budgets: &Budgets,
@@ -127,16 +147,18 @@ impl Accounts {
             Charge::Spent(cost) => Some(cost),
             Charge::Reserved(_) => None,
         };
-        let Part { key, lines } = &mut part;
+        let key = part.key();
+        let mut lines = part.lines.clone();
         let done = self.trip(key, meters, world, |account| {
             if known.is_some() {
                 advances.book(key, account);
             }
-            match account.charge(lines, charge) {
+            match account.charge(&mut lines, charge) {
                 Ok(_) => {
-                    let standing = Standing::of(account, lines, budgets);
+                    let standing = Standing::of(account, &lines, budgets);
                     let next = known.map(|cost| {
-                        let booked = advances.take(key, lines, cost, account, is_quiet(budgets));
+                        let booked =
+                            advances.take(key, &mut lines, cost, account, is_quiet(budgets));
                         (booked, cost)
                     });
                     Change::Write(Ok((standing, next)))
@@ -147,13 +169,19 @@ impl Accounts {
         });
         match done {
             Ok(Ok((standing, next))) => {
+                // Elsewhere it is another window already, and this call belongs to that one.
+                let part = if lines == part.lines {
+                    Rc::clone(part)
+                } else {
+                    Rc::new(Part::new(key.to_owned(), lines))
+                };
                 if let Some((booked, cost)) = next {
                     advances.done(&part, booked, cost);
                 }
                 let from_advance = None;
                 Ok((Taken { part, from_advance }, standing))
             }
-            Ok(Err(exhausted)) => match part.lines.get(exhausted.line) {
+            Ok(Err(exhausted)) => match lines.get(exhausted.line) {
                 Some(line) => Err(Refusal::Exhausted {
                     exhausted,
                     line: *line,
@@ -175,9 +203,9 @@ impl Accounts {
         meters: &Meters,
         world: &dyn World,
     ) -> Option<Standing> {
-        let Hold { parts, charge } = hold;
+        let charge = hold.charge();
         let mut standing = Some(Standing::EVERYTHING);
-        for part in parts {
+        for part in hold.into_parts() {
             match self.try_settle(&part, charge, cost, budgets, meters, world) {
                 Ok(one) => standing = standing.map(|s| s.and(one)),
                 Err(Contended { .. }) => {
@@ -204,18 +232,19 @@ impl Accounts {
     /// Tries again what was put off, and books what advances paid.
     pub fn tick(&self, budgets: &Budgets, meters: &Meters, world: &dyn World) {
         self.retry(budgets, meters, world);
-        let holding = self.advances.borrow_mut().holding();
-        for key in holding {
-            let mut advances = self.advances.borrow_mut();
-            let done = self.trip(&key, meters, world, |account| {
-                match advances.tick(&key, account, is_quiet(budgets)) {
+        let holding = self.own.borrow_mut().advances.holding();
+        for part in holding {
+            let key = part.key();
+            let advances = &mut self.own.borrow_mut().advances;
+            let done = self.trip(key, meters, world, |account| {
+                match advances.tick(key, account, is_quiet(budgets)) {
                     Some(booked) => Change::Write(Some(booked)),
                     None => Change::Keep(None),
                 }
             });
             // Who loses every race books with the next tick.
             if let Ok(Some(booked)) = done {
-                advances.ticked(&key, booked);
+                advances.ticked(key, booked);
             }
         }
     }
@@ -223,10 +252,11 @@ impl Accounts {
     /// The configuration was replaced: books everything and gives back all advances.
     pub fn stop(&self, budgets: &Budgets, meters: &Meters, world: &dyn World) {
         self.retry(budgets, meters, world);
-        let mut advances = self.advances.take();
-        for key in advances.holding() {
-            let done = self.trip(&key, meters, world, |account| {
-                advances.book(&key, account);
+        let mut advances = std::mem::take(&mut self.own.borrow_mut().advances);
+        for part in advances.holding() {
+            let key = part.key();
+            let done = self.trip(key, meters, world, |account| {
+                advances.book(key, account);
                 Change::Write(())
             });
             if done.is_err() {
@@ -259,21 +289,21 @@ impl Accounts {
         world: &dyn World,
     ) -> Result<Standing, Contended> {
         let Taken { part, from_advance } = taken;
-        let mut advances = self.advances.borrow_mut();
+        let advances = &mut self.own.borrow_mut().advances;
         if let Some(generation) = *from_advance
-            && let Some(remaining) = advances.correct(&part.key, generation, charge.amount(), cost)
+            && let Some(remaining) = advances.correct(part.key(), generation, charge.amount(), cost)
         {
             return Ok(Standing::quiet(remaining));
         }
-        let (standing, ended) = self.trip(&part.key, meters, world, |account| {
+        let (standing, ended) = self.trip(part.key(), meters, world, |account| {
             // Before it is corrected what was paid must have been booked.
-            let ended = from_advance.is_some() && advances.book(&part.key, account);
+            let ended = from_advance.is_some() && advances.book(part.key(), account);
             account.settle(&part.lines, charge, cost);
             let standing = Standing::of(account, &part.lines, budgets);
             Change::Write((standing, ended))
         })?;
         if ended {
-            advances.ended(&part.key, standing.remaining);
+            advances.ended(part.key(), standing.remaining);
         }
         Ok(standing)
     }
@@ -304,7 +334,7 @@ impl Accounts {
         let account = match world.load(key, &mut bytes) {
             Some(_) => {
                 let mut account = open(&bytes, meters, world);
-                self.advances.borrow().book(key, &mut account);
+                self.own.borrow().advances.book(key, &mut account);
                 account
             }
             None => Account::default(),
@@ -314,12 +344,18 @@ impl Accounts {
     }
 }
 
-impl Hold {
-    /// Whether the true cost changes nothing: it was spent already.
-    #[must_use]
-    pub fn is_settled_by(&self, cost: Money) -> bool {
-        self.charge == Charge::Spent(cost)
-    }
+/// Pays out of the worker's advance. What is left then, or `None`: the record must be charged.
+#[inline(always)] // see `Accounts::pay`
+fn pay_ahead(advances: &mut Advances, part: &Rc<Part>, charge: Charge) -> Option<(Taken, Money)> {
+    let Charge::Spent(cost) = charge else {
+        return None;
+    };
+    let (generation, left) = advances.pay(part, cost)?;
+    let taken = Taken {
+        part: Rc::clone(part),
+        from_advance: Some(generation),
+    };
+    Some((taken, left))
 }
 
 fn open(bytes: &[u8], meters: &Meters, world: &dyn World) -> Account {

@@ -1,247 +1,137 @@
-//! Before the call: which prices it may have, what it may cost at most, and whether there is money for it.
+//! Before the call: whether there is money for it.
 
 use crate::accounts::Refusal;
 use crate::budgets::Budget;
-use crate::call::{Call, Needs, Notice, content_length};
-use crate::check::Invalid;
+use crate::call::{Call, Notice};
 use crate::meters::Reason;
 use crate::policy::Cost;
-use crate::price::{ONE, Price};
 use crate::replies::{self, Shortfall};
-use crate::request::Asked;
-use crate::shared::Payments;
 use tollgate_core::exchange::state_name;
-use tollgate_core::{Consumer, Exchange, Flow, Money, UnixNanos, World};
+use tollgate_core::{Exchange, Flow, Money, UnixNanos, World};
 use tollgate_state::budget::Charge;
 
 impl Cost {
-    /// The rules that could apply to a request: all that match up to the first one that does not
-    /// ask for a model.
-    pub(crate) fn candidates(&self, exchange: &mut Exchange, world: &dyn World) -> Vec<usize> {
-        let consumer = if self.prices_ask_for_consumer {
-            exchange.consumer(world).cloned()
-        } else {
-            None
-        };
-        let now = if self.prices_change {
-            world.now()
-        } else {
-            UnixNanos(0)
-        };
-        let mut found = Vec::new();
-        for (at, price) in self.prices.iter().enumerate() {
-            if self.prices_change && !price.is_valid_at(now)
-                || !price.is_for_consumer(consumer.as_ref())
-            {
-                continue;
-            }
-            // A rule that makes requests free lets more pass than having no such rule would.
-            let matches = if price.is_free() {
-                price.matcher.matches_safely(exchange, world)
-            } else {
-                price.matcher.matches(exchange, world)
-            };
-            if matches {
-                found.push(at);
-                if price.models.is_none() {
-                    break;
-                }
-            }
-        }
-        found
-    }
-
-    /// The rules of some candidates.
-    pub(crate) fn rules<'p, 'c>(
-        &'p self,
-        candidates: &'c [usize],
-    ) -> impl Iterator<Item = (usize, &'p Price)> + use<'p, 'c> {
-        candidates
-            .iter()
-            .filter_map(|at| self.prices.get(*at).map(|price| (*at, price)))
-    }
-
-    /// Prices a request and charges budgets. `asked`: what its body asks for, if it was read.
+    /// Charges budgets for a priced call.
     ///
     /// # Errors
     /// The refusal.
+    #[inline(always)] // see `begin`
     pub(crate) fn admit(
         &self,
-        candidates: Vec<usize>,
-        asked: Option<Asked>,
+        call: &mut Call,
         exchange: &mut Exchange,
-        world: &dyn World,
-    ) -> Result<Option<Box<Call>>, Flow> {
-        let Some(mut call) = self.price(candidates, asked, exchange, world)? else {
-            self.count(Reason::Unpriced, world);
-            return Ok(None);
-        };
-        if !self.budgets.is_empty() && self.rules(&call.candidates).any(|(_, p)| !p.is_free()) {
-            self.charge(&mut call, exchange, world)?;
-        } else if self.wants_consumer {
-            call.consumer = exchange.consumer(world).cloned();
-        }
-        Ok(Some(call))
-    }
-
-    /// A call by the price table alone; nothing is charged yet.
-    fn price(
-        &self,
-        candidates: Vec<usize>,
-        asked: Option<Asked>,
-        exchange: &mut Exchange,
-        world: &dyn World,
-    ) -> Result<Option<Box<Call>>, Flow> {
-        let requested = self.requested(&candidates, asked.as_ref());
-        if let Some(asked) = &asked {
-            self.judge(&candidates, requested, asked, world)?;
-        }
-        let needs = self.needs(&candidates);
-        let request_bytes = needs
-            .request_size
-            .then(|| content_length(&exchange.request))
-            .flatten();
-        let consumer = if self.prices_ask_for_consumer {
-            exchange.consumer(world)
-        } else {
-            None
-        };
-        let estimated = |(at, price): (usize, &Price)| {
-            let varies = asked.is_some() || needs.request_size || !price.multipliers.is_empty();
-            let estimate = if varies {
-                estimate(price, asked.as_ref(), request_bytes, consumer)
-            } else {
-                price.estimate
-            };
-            (at, estimate)
-        };
-        let chosen = match requested {
-            Some(at) => self.prices.get(at).map(|price| estimated((at, price))),
-            None => {
-                let mut all = self.rules(&candidates).map(estimated);
-                let first = all.next();
-                first.map(|first| {
-                    all.fold(first, |most, one| if one.1 > most.1 { one } else { most })
-                })
-            }
-        };
-        let Some((costliest, estimate)) = chosen else {
-            return Ok(None);
-        };
-        Ok(Some(Box::new(Call {
-            candidates,
-            costliest,
-            estimate,
-            needs,
-            asked: asked.map(Box::new),
-            started: if self.wants_time {
-                world.now()
-            } else {
-                UnixNanos(0)
-            },
-            request_bytes,
-            hold: None,
-            payments: Payments::default(),
-            remaining: None,
-            warning: None,
-            consumer: None,
-            reader: None,
-            in_headers: None,
-            held: false,
-            read: 0,
-            cost: None,
-        })))
-    }
-
-    /// The rule for the model that the request asks for.
-    #[inline(never)]
-    fn requested(&self, candidates: &[usize], asked: Option<&Asked>) -> Option<usize> {
-        let model = self.aliases.resolve(asked?.model.as_deref()?);
-        let fits = |p: &Price| p.models.as_ref().is_none_or(|m| m.contain(model));
-        self.rules(candidates)
-            .find(|(_, price)| fits(price))
-            .map(|(at, _)| at)
-    }
-
-    /// A request that is not as it must be is refused before it costs anything.
-    #[inline(never)]
-    fn judge(
-        &self,
-        candidates: &[usize],
-        requested: Option<usize>,
-        asked: &Asked,
         world: &dyn World,
     ) -> Result<(), Flow> {
-        let judged = self
-            .rules(candidates)
-            .filter(|(at, _)| requested.is_none_or(|r| r == *at))
-            .filter_map(|(_, price)| price.checks.as_deref())
-            .try_for_each(|checks| {
-                checks.judge(asked)?;
-                if requested.is_none() && asked.model.is_some() && checks.refuses_unknown_model() {
-                    return Err(Invalid::new("model", "has no price"));
-                }
-                Ok(())
-            });
-        judged.map_err(|invalid| self.invalid(&invalid, world))
+        if !self.budgets.is_empty() && self.may_cost(call) {
+            return self.charge(call, exchange, world);
+        }
+        if self.wants_consumer {
+            call.has_payer = true;
+            exchange.consumer(world);
+        }
+        Ok(())
     }
 
-    #[cold]
-    pub(crate) fn invalid(&self, invalid: &Invalid, world: &dyn World) -> Flow {
-        self.count(Reason::RequestInvalid, world);
-        replies::invalid(invalid).into()
-    }
-
-    fn needs(&self, candidates: &[usize]) -> Needs {
-        let each = self.rules(candidates).map(|(_, price)| price.needs);
-        each.reduce(Needs::and).unwrap_or_default()
+    fn may_cost(&self, call: &Call) -> bool {
+        let costliest = self.prices.get(call.costliest);
+        costliest.is_some_and(|p| !p.is_free())
+            || self.rules(call.several()).any(|(_, p)| !p.is_free())
     }
 
     /// Charges the budgets of whoever sent the request.
+    #[inline(always)] // see `begin`
     fn charge(
         &self,
         call: &mut Call,
         exchange: &mut Exchange,
         world: &dyn World,
     ) -> Result<(), Flow> {
-        call.consumer = exchange.consumer(world).cloned();
-        if call.consumer.is_none() && self.refuse_anonymous && self.budgets.need_consumer() {
-            self.count(Reason::ConsumerMissing, world);
-            return Err(replies::consumer_missing().into());
+        call.has_payer = true;
+        if exchange.consumer(world).is_none() && self.refuse_anonymous {
+            self.need_consumer(world)?;
         }
-        let consumer = call.consumer.as_ref();
-        let dear = self.judge_estimate(consumer, call.estimate, exchange, world)?;
-        let parts = self.budgets.parts(consumer, world.now());
-        if !parts.is_empty() {
-            // A price that is known beforehand is spent at once: no second trip.
-            let charge = if call.needs.flat {
-                Charge::Spent(call.estimate)
-            } else {
-                Charge::Reserved(call.estimate)
-            };
-            let payments = self.dues(&parts, call.estimate, world);
-            match self
-                .accounts
-                .charge(parts, charge, &self.budgets, &self.meters, world)
-            {
-                Ok((hold, standing)) => {
-                    call.payments = payments;
-                    call.hold = Some(hold);
-                    call.remaining = Some(standing.remaining);
-                    call.warning = standing.warning.map(Notice::Budget);
-                }
-                Err(refusal) => return Err(self.refuse(&refusal, call.estimate, exchange, world)),
-            }
+        let dear = if self.bounds_calls {
+            self.judge_estimate(call.estimate, exchange, world)?
+        } else {
+            None
+        };
+        // A price that is known beforehand is spent at once: no second trip.
+        let charge = if call.needs.flat {
+            Charge::Spent(call.estimate)
+        } else {
+            Charge::Reserved(call.estimate)
+        };
+        let (consumer, now) = (exchange.facts.consumer(), world.now());
+        if let Some((hold, left)) = self.accounts.pay(&self.budgets, consumer, charge, now) {
+            call.hold = Some(hold);
+            call.remaining = Some(left);
+        } else {
+            self.charge_accounts(call, charge, now, exchange, world)?;
         }
-        call.warning = dear.map(Notice::PerRequest).or(call.warning);
-        if let Some(warning) = call.warning {
-            self.meters.warning(warning, &self.budgets, world);
-            if let Some(budget) = self.warned(warning) {
-                let facts = &mut exchange.facts;
-                facts.publish(state_name::BUDGET, budget.name.as_bytes());
-            }
+        if let Some(shared) = &self.shared {
+            self.add_dues(shared, call, now, exchange, world);
+        }
+        if dear.is_some() || call.details.is_some() {
+            self.warn(call, dear, exchange, world);
         }
         Ok(())
+    }
+
+    #[cold]
+    fn need_consumer(&self, world: &dyn World) -> Result<(), Flow> {
+        if !self.budgets.need_consumer() {
+            return Ok(());
+        }
+        self.count(Reason::ConsumerMissing, world);
+        Err(replies::consumer_missing().into())
+    }
+
+    #[inline(never)]
+    fn charge_accounts(
+        &self,
+        call: &mut Call,
+        charge: Charge,
+        now: UnixNanos,
+        exchange: &mut Exchange,
+        world: &dyn World,
+    ) -> Result<(), Flow> {
+        let (budgets, meters) = (&self.budgets, &self.meters);
+        let consumer = exchange.facts.consumer();
+        let parts = self.accounts.parts(budgets, consumer, now);
+        if parts.is_empty() {
+            return Ok(());
+        }
+        match self.accounts.charge(&parts, charge, budgets, meters, world) {
+            Ok((hold, standing)) => {
+                call.hold = Some(hold);
+                call.remaining = Some(standing.remaining);
+                if let Some(warning) = standing.warning {
+                    call.details_mut().warning = Some(Notice::Budget(warning));
+                }
+                Ok(())
+            }
+            Err(refusal) => Err(self.refuse(&refusal, call.estimate, exchange, world)),
+        }
+    }
+
+    /// Tells of a call that is expensive for a budget, or that leaves little of one.
+    #[inline(never)]
+    fn warn(
+        &self,
+        call: &mut Call,
+        dear: Option<usize>,
+        exchange: &mut Exchange,
+        world: &dyn World,
+    ) {
+        let Some(warning) = dear.map(Notice::PerRequest).or(call.warning()) else {
+            return;
+        };
+        call.details_mut().warning = Some(warning);
+        self.meters.warning(warning, &self.budgets, world);
+        if let Some(budget) = self.warned(warning) {
+            let facts = &mut exchange.facts;
+            facts.publish(state_name::BUDGET, budget.name.as_bytes());
+        }
     }
 
     /// The budget that a warning is about.
@@ -253,13 +143,14 @@ impl Cost {
     }
 
     /// Whether a single call may cost that much. Returns the budget that it is expensive for.
+    #[inline(never)]
     fn judge_estimate(
         &self,
-        consumer: Option<&Consumer>,
         estimate: Money,
         exchange: &mut Exchange,
         world: &dyn World,
     ) -> Result<Option<usize>, Flow> {
+        let consumer = exchange.facts.consumer();
         let mut dear = None;
         for (at, budget) in self.budgets.iter().enumerate() {
             let Some(bounds) = budget.per_request.filter(|_| budget.applies_to(consumer)) else {
@@ -316,26 +207,4 @@ impl Cost {
         }
         reply.into()
     }
-
-    /// What the call's consumer pays of a price.
-    pub(crate) fn factor(&self, call: &Call, price: &Price) -> u64 {
-        if price.multipliers.is_empty() {
-            return ONE;
-        }
-        price.factor(call.consumer.as_ref())
-    }
-}
-
-/// What a call may cost at most, where that depends on the request.
-#[inline(never)]
-fn estimate(
-    price: &Price,
-    asked: Option<&Asked>,
-    request_bytes: Option<u64>,
-    consumer: Option<&Consumer>,
-) -> Money {
-    let usage = price.expected(asked);
-    price
-        .estimate(&usage, request_bytes.unwrap_or(0), price.factor(consumer))
-        .unwrap_or(Money::MAX)
 }

@@ -12,8 +12,11 @@
 //! where a warning is near: a budget that is small or nearly used up is kept by every single call, as if there were no
 //! advances.
 
-use crate::budgets::Part;
-use hashbrown::HashMap;
+use crate::budgets::{Part, hash_of};
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+use std::num::NonZeroU64;
+use std::rc::Rc;
 use tollgate_core::Money;
 use tollgate_state::budget::{Account, Charge, Line};
 
@@ -31,14 +34,14 @@ const GROWTH: u64 = 4;
 const MOST: usize = 1_024;
 
 /// Which state of an advance a call was paid from: it ends when something is booked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Generation(u64);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Generation(NonZeroU64);
 
 /// A worker's dealings with one account.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Advance {
-    /// The windows that it belongs to.
-    lines: Vec<Line>,
+    /// The account, and the windows that it belongs to.
+    part: Rc<Part>,
     /// Reserved in the account.
     amount: Money,
     /// Of it, paid and not booked.
@@ -53,7 +56,8 @@ struct Advance {
 /// All advances of a worker. See the module.
 #[derive(Debug, Default)]
 pub struct Advances {
-    by_key: HashMap<String, Advance>,
+    /// By the account's key.
+    all: HashTable<Advance>,
     last: u64,
 }
 
@@ -66,10 +70,12 @@ pub struct Booked {
 
 impl Advances {
     /// Pays a call of a known price. `None`: the account must be asked. Else what is left then.
-    pub fn pay(&mut self, part: &Part, cost: Money) -> Option<(Generation, Money)> {
-        let advance = self.by_key.get_mut(&part.key)?;
+    #[inline(always)] // see `Accounts::pay`
+    pub fn pay(&mut self, part: &Rc<Part>, cost: Money) -> Option<(Generation, Money)> {
+        let is_its = |a: &Advance| Rc::ptr_eq(&a.part, part) || has_key(a, part.key());
+        let advance = self.all.find_mut(part.hash(), is_its)?;
         let paid = advance.paid.checked_add(cost)?;
-        if paid > advance.amount || advance.lines != part.lines {
+        if paid > advance.amount || !advance.is_for(part) {
             return None;
         }
         advance.paid = paid;
@@ -86,7 +92,7 @@ impl Advances {
         was: Money,
         is: Money,
     ) -> Option<Money> {
-        let advance = self.by_key.get_mut(key)?;
+        let advance = self.get_mut(key)?;
         let paid = advance.paid.saturating_sub(was).checked_add(is)?;
         if advance.generation != paid_from || paid > advance.amount {
             return None;
@@ -98,10 +104,10 @@ impl Advances {
     /// Writes into the account what was paid, and gives back the rest of the advance. The account is the only place that
     /// knows of it then: if it was stored [`Advances::done`] or [`Advances::ended`] has to follow. Whether there was anything to write is returned.
     pub fn book(&self, key: &str, account: &mut Account) -> bool {
-        match self.by_key.get(key) {
+        match self.get(key) {
             Some(advance) if advance.amount > Money::ZERO => {
                 account.settle(
-                    &advance.lines,
+                    &advance.part.lines,
                     Charge::Reserved(advance.amount),
                     advance.paid,
                 );
@@ -127,7 +133,7 @@ impl Advances {
     }
 
     fn wanted(&self, key: &str, lines: &[Line], cost: Money, account: &Account) -> Money {
-        let Some(advance) = self.by_key.get(key) else {
+        let Some(advance) = self.get(key) else {
             return Money::ZERO;
         };
         if advance.charges < BUSY {
@@ -147,23 +153,28 @@ impl Advances {
     }
 
     /// The trip to the account was stored: what it left is in force. `cost`: of the call that it was charged for.
-    pub fn done(&mut self, part: &Part, booked: Booked, cost: Money) {
+    pub fn done(&mut self, part: &Rc<Part>, booked: Booked, cost: Money) {
         let generation = self.next_generation();
-        if self.by_key.len() >= MOST && !self.by_key.contains_key(&part.key) {
-            return;
-        }
-        let advance = self.by_key.entry_ref(&part.key).or_default();
-        advance.lines.clone_from(&part.lines);
+        let is_full = self.all.len() >= MOST;
+        let is_its = |a: &Advance| has_key(a, part.key());
+        let entry = self.all.entry(part.hash(), is_its, |a| a.part.hash());
+        let mut entry = match entry {
+            Entry::Vacant(_) if is_full => return,
+            Entry::Vacant(place) => place.insert(Advance::new(part, generation)),
+            Entry::Occupied(entry) => entry,
+        };
+        let advance = entry.get_mut();
+        advance.part = Rc::clone(part);
         advance.now_holds(booked, generation);
         advance.charged(cost);
     }
 
     /// Tick, first: forgets who was not charged since the last one and holds nothing. Returned are those that hold something.
-    pub fn holding(&mut self) -> Vec<String> {
+    pub fn holding(&mut self) -> Vec<Rc<Part>> {
         let mut holding = Vec::new();
-        self.by_key.retain(|key, advance| {
+        self.all.retain(|advance| {
             if advance.amount > Money::ZERO {
-                holding.push(key.clone());
+                holding.push(Rc::clone(&advance.part));
                 return true;
             }
             let busy = advance.charges > 0;
@@ -181,19 +192,20 @@ impl Advances {
         account: &mut Account,
         is_quiet: impl Fn(&Account, &[Line]) -> bool,
     ) -> Option<Booked> {
-        let advance = self.by_key.get(key)?;
+        let advance = self.get(key)?;
         if !self.book(key, account) {
             return None;
         }
-        let left = account.remaining(&advance.lines);
+        let its = &advance.part.lines;
+        let left = account.remaining(its);
         let rest = if advance.charges > 0 {
             advance.amount.saturating_sub(advance.paid)
         } else {
             Money::ZERO
         };
-        let mut lines = advance.lines.clone();
+        let mut lines = its.clone();
         let booked = reserve(&mut lines, rest, left, account, is_quiet);
-        if lines == advance.lines {
+        if lines == *its {
             return Some(booked);
         }
         // The account is in another window by now, in which nothing is paid out of this advance.
@@ -204,7 +216,7 @@ impl Advances {
     /// Tick, after the account was stored.
     pub fn ticked(&mut self, key: &str, booked: Booked) {
         let generation = self.next_generation();
-        if let Some(advance) = self.by_key.get_mut(key) {
+        if let Some(advance) = self.get_mut(key) {
             advance.now_holds(booked, generation);
             advance.next_tick();
         }
@@ -213,15 +225,28 @@ impl Advances {
     /// The advance has ended: it was given back with what was paid. `left` is in the account then.
     pub fn ended(&mut self, key: &str, left: Money) {
         let generation = self.next_generation();
-        if let Some(advance) = self.by_key.get_mut(key) {
+        if let Some(advance) = self.get_mut(key) {
             advance.now_holds(Booked::nothing(left), generation);
         }
     }
 
+    fn get(&self, key: &str) -> Option<&Advance> {
+        self.all.find(hash_of(key), |a| has_key(a, key))
+    }
+
+    fn get_mut(&mut self, key: &str) -> Option<&mut Advance> {
+        self.all.find_mut(hash_of(key), |a| has_key(a, key))
+    }
+
     fn next_generation(&mut self) -> Generation {
         self.last = self.last.saturating_add(1);
-        Generation(self.last)
+        Generation(NonZeroU64::MIN.saturating_add(self.last))
     }
+}
+
+#[inline(never)]
+fn has_key(advance: &Advance, key: &str) -> bool {
+    advance.part.key() == key
 }
 
 /// Sets `amount` aside in the account, unless that would be too much or bring a warning.
@@ -252,6 +277,23 @@ impl Booked {
 }
 
 impl Advance {
+    fn new(part: &Rc<Part>, generation: Generation) -> Self {
+        Self {
+            part: Rc::clone(part),
+            amount: Money::ZERO,
+            paid: Money::ZERO,
+            left: Money::ZERO,
+            generation,
+            charges: 0,
+            spent: Money::ZERO,
+        }
+    }
+
+    /// Whether it belongs to the same windows.
+    fn is_for(&self, part: &Rc<Part>) -> bool {
+        Rc::ptr_eq(&self.part, part) || has_lines(self, part)
+    }
+
     fn now_holds(&mut self, booked: Booked, generation: Generation) {
         self.amount = booked.amount;
         self.paid = Money::ZERO;
@@ -268,6 +310,11 @@ impl Advance {
         self.charges = self.charges.saturating_add(1);
         self.spent = self.spent.saturating_add(cost);
     }
+}
+
+#[inline(never)]
+fn has_lines(advance: &Advance, part: &Part) -> bool {
+    advance.part.lines == part.lines
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Requests that are held until their body has been read, for what they ask for.
 
+use crate::call::Candidates;
 use crate::check::Invalid;
 use crate::policy::Cost;
 use crate::request::{Asked, Reader};
@@ -8,7 +9,7 @@ use tollgate_core::{Exchange, Flow, World};
 /// A request that is held for what it asks for.
 #[derive(Debug)]
 pub(crate) struct Asking {
-    candidates: Vec<usize>,
+    candidates: Candidates,
     reader: Reader,
     /// The body, if it may have to be changed.
     body: Option<Vec<u8>>,
@@ -45,7 +46,7 @@ impl Cost {
     #[inline(never)]
     pub(crate) fn ask(
         &self,
-        candidates: Vec<usize>,
+        candidates: Candidates,
         may_change: bool,
         exchange: &Exchange,
         world: &dyn World,
@@ -71,7 +72,7 @@ impl Cost {
         asking: Asking,
         exchange: &mut Exchange,
         world: &dyn World,
-    ) -> Result<(Vec<usize>, Asked), Flow> {
+    ) -> Result<(Candidates, Asked), Flow> {
         let asked = asking
             .reader
             .finish()

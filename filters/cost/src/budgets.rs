@@ -1,6 +1,9 @@
 //! Which budgets apply to whom, and in which windows.
 
 mod compile;
+mod remembered;
+
+pub use remembered::Remembered;
 
 use std::rc::Rc;
 use tollgate_core::{Consumer, Money, UnixNanos};
@@ -70,10 +73,41 @@ pub struct Limit {
 /// Budgets that lie in one record of the shared state, and how they apply to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// The record's key.
-    pub key: String,
+    key: String,
+    /// Of the key: it is looked up with every request.
+    hash: u64,
     /// The budgets in it.
     pub lines: Vec<Line>,
+}
+
+impl Part {
+    /// These budgets, in the record of that key.
+    #[must_use]
+    pub fn new(key: String, lines: Vec<Line>) -> Self {
+        let hash = hash_of(&key);
+        Self { key, hash, lines }
+    }
+
+    /// The record's key.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// [`hash_of`] the key.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+}
+
+/// A hash of a record's key, for tables of this worker.
+#[must_use]
+pub fn hash_of(key: &str) -> u64 {
+    // FNV-1a, 64 bits: http://www.isthe.com/chongo/tech/comp/fnv/
+    key.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 impl Budget {
@@ -154,7 +188,7 @@ impl Budgets {
         self.0.iter().any(|b| b.key != Key::Constant)
     }
 
-    /// What applies to the consumer now. Records in a fixed order, so that two requests never wait for one another.
+    /// What applies to the consumer now; [`Remembered`] has it at hand. Records in a fixed order, so that two requests never wait for one another.
     #[must_use]
     pub fn parts(&self, consumer: Option<&Consumer>, now: UnixNanos) -> Vec<Part> {
         let mut parts: Vec<Part> = Vec::with_capacity(1);
@@ -193,9 +227,6 @@ fn put(parts: &mut Vec<Part>, key: String, budget: &Budget, now: UnixNanos) {
     }
     match parts.iter_mut().find(|p| p.key == key) {
         Some(part) => part.lines.extend(budget.lines(now)),
-        None => parts.push(Part {
-            key,
-            lines: budget.lines(now).collect(),
-        }),
+        None => parts.push(Part::new(key, budget.lines(now).collect())),
     }
 }

@@ -5,37 +5,118 @@ use crate::meters::Reason;
 use crate::request::Asked;
 use crate::shared::Payments;
 use crate::usage::{Findings, Reader, Usage};
-use tollgate_core::{Consumer, Headers, Money, UnixNanos};
+use tollgate_core::{Consumer, Exchange, Headers, Money, UnixNanos};
 
 /// A priced call on its way.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Call {
-    /// The rules that could apply, in order; the answer's model chooses.
-    pub(crate) candidates: Vec<usize>,
-    /// The one with the highest estimate, or the one that the request's model chose: charged before the call, and after
-    /// it in doubt.
+    /// The rule that applies. Of several: the one with the highest estimate, or the one that the request's model chose;
+    /// charged before the call, and after it in doubt.
     pub(crate) costliest: usize,
     pub(crate) estimate: Money,
     /// What is known of the call only when it has begun.
     pub(crate) needs: Needs,
+    /// It matters who sends it.
+    pub(crate) has_payer: bool,
+    pub(crate) hold: Option<Hold>,
+    pub(crate) remaining: Option<Money>,
+    /// The cost, once it is known.
+    pub(crate) cost: Option<Money>,
+    pub(crate) details: Option<Box<Details>>,
+}
+
+/// What is remembered of calls whose price is not simply known, or that are worth a warning; others do not pay for it.
+#[derive(Debug, Default)]
+pub(crate) struct Details {
+    /// If there are several rules that could apply: all of them, in order; the answer's model chooses.
+    pub(crate) candidates: Vec<usize>,
     /// What the request asked for, if it was read.
     pub(crate) asked: Option<Box<Asked>>,
-    pub(crate) started: UnixNanos,
+    pub(crate) started: Option<UnixNanos>,
     pub(crate) request_bytes: Option<u64>,
-    pub(crate) hold: Option<Hold>,
     /// What the fleet is paid, or was.
     pub(crate) payments: Payments,
-    pub(crate) remaining: Option<Money>,
     pub(crate) warning: Option<Notice>,
-    pub(crate) consumer: Option<Consumer>,
     pub(crate) reader: Option<Box<Reader>>,
     /// What the answer's headers said about tokens.
     pub(crate) in_headers: Option<Box<Findings>>,
     /// The answer is held until its cost is known.
     pub(crate) held: bool,
     pub(crate) read: usize,
-    /// The cost, once it is known.
-    pub(crate) cost: Option<Money>,
+}
+
+impl Call {
+    /// A call by this rule alone, as far as it is known.
+    pub(crate) const fn new(costliest: usize, estimate: Money, needs: Needs) -> Self {
+        Self {
+            costliest,
+            estimate,
+            needs,
+            has_payer: false,
+            hold: None,
+            remaining: None,
+            cost: None,
+            details: None,
+        }
+    }
+
+    /// The details, which there are from now on.
+    pub(crate) fn details_mut(&mut self) -> &mut Details {
+        self.details.get_or_insert_default()
+    }
+
+    /// The rules that could apply, in order.
+    pub(crate) fn candidates(&self) -> &[usize] {
+        match self.several() {
+            [] => std::slice::from_ref(&self.costliest),
+            several => several,
+        }
+    }
+
+    /// The same, but empty if [`Call::costliest`] is the only one.
+    pub(crate) fn several(&self) -> &[usize] {
+        self.details.as_ref().map_or(&[], |d| &d.candidates)
+    }
+
+    pub(crate) fn asked(&self) -> Option<&Asked> {
+        self.details.as_ref()?.asked.as_deref()
+    }
+
+    pub(crate) fn reader(&self) -> Option<&Reader> {
+        self.details.as_ref()?.reader.as_deref()
+    }
+
+    pub(crate) fn warning(&self) -> Option<Notice> {
+        self.details.as_ref()?.warning
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.details.as_ref().is_some_and(|d| d.held)
+    }
+
+    /// Who sent it, if that matters.
+    pub(crate) fn consumer<'e>(&self, exchange: &'e Exchange) -> Option<&'e Consumer> {
+        exchange.facts.consumer().filter(|_| self.has_payer)
+    }
+}
+
+/// The rules that could apply to a request, in order. Nearly always it is one, which needs no list.
+#[derive(Debug, Default)]
+pub(crate) enum Candidates {
+    #[default]
+    None,
+    One(usize),
+    Several(Vec<usize>),
+}
+
+impl Candidates {
+    pub(crate) fn as_slice(&self) -> &[usize] {
+        match self {
+            Self::None => &[],
+            Self::One(at) => std::slice::from_ref(at),
+            Self::Several(all) => all,
+        }
+    }
 }
 
 /// What of an exchange has to be looked at.
@@ -91,9 +172,25 @@ pub(crate) enum Ending {
 pub(crate) struct Outcome {
     pub(crate) cost: Money,
     pub(crate) price: usize,
+    pub(crate) reason: Reason,
+    pub(crate) told: Option<Box<Told>>,
+}
+
+/// What an answer, or its request, told of a model.
+#[derive(Debug)]
+pub(crate) struct Told {
     pub(crate) usage: Option<Usage>,
     pub(crate) model: Option<Vec<u8>>,
-    pub(crate) reason: Reason,
+}
+
+impl Outcome {
+    pub(crate) fn usage(&self) -> Option<&Usage> {
+        self.told.as_ref()?.usage.as_ref()
+    }
+
+    pub(crate) fn model(&self) -> Option<&[u8]> {
+        self.told.as_ref()?.model.as_deref()
+    }
 }
 
 /// The media type of an answer, in lower case; `None` if its body cannot be read.

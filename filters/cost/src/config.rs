@@ -82,6 +82,7 @@ pub fn compile(section: Section<'_>, cx: &mut Compile<'_>) -> Option<Cost> {
     let meters = Meters::register(cx.metrics, &prices, &budgets, &counted);
     let dated = |p: &Price| p.from > UnixNanos(0) || p.until < UnixNanos(u64::MAX);
     let prices_ask_for_consumer = prices.iter().any(Price::asks_for_consumer);
+    let bounds_calls = budgets.iter().any(|b| b.per_request.is_some());
     let reads_requests = prices.iter().any(|p| p.checks.is_some());
     Some(Cost {
         currency: currency?,
@@ -98,12 +99,12 @@ pub fn compile(section: Section<'_>, cx: &mut Compile<'_>) -> Option<Cost> {
             None => None,
         },
         accounts: Accounts::default(),
+        bounds_calls,
         usage_path: usage_path?,
         request_table: reads_requests.then(|| Rc::new(request::table())),
         prices_change: prices.iter().any(dated),
         prices_ask_for_consumer,
         wants_consumer: prices_ask_for_consumer || ledger.is_some() || !counted.is_empty(),
-        wants_time: ledger.is_some() || prices.iter().any(|p| p.second.is_some()),
         ledger,
         prices,
         budgets,

@@ -3,7 +3,8 @@
 //! | module | its one job |
 //! |---|---|
 //! | [`policy`], `call` | the life of a priced call |
-//! | `admit`, `settle` | before it: price and charge; after it: the true cost, counted and published |
+//! | `begin`, `choose`, `admit` | before it: priced and charged |
+//! | `answer`, `settle` | after it: the answer that a price depends on; the true cost, counted and published |
 //! | [`price`] | the price table: which rule, how much |
 //! | `ask`, [`request`], [`check`] | what a request asks for, and whether it may |
 //! | [`budgets`] | which budgets apply to whom |
@@ -25,10 +26,13 @@ extern crate tollgate_wasm_test;
 pub mod accounts;
 mod admit;
 pub mod advances;
+mod answer;
 mod ask;
+mod begin;
 pub mod budgets;
 mod call;
 pub mod check;
+mod choose;
 pub mod config;
 pub mod gauges;
 pub mod json;

@@ -43,30 +43,50 @@ pub enum Reason {
     UsageMethod,
 }
 
-const REASONS: [(Reason, &str); 15] = [
-    (Reason::Unpriced, "unpriced"),
-    (Reason::Flat, "flat"),
-    (Reason::Measured, "measured"),
-    (Reason::Usage, "usage"),
-    (Reason::UsageMissing, "usage_missing"),
-    (Reason::UnknownModel, "unknown_model"),
-    (Reason::NoAnswer, "no_answer"),
-    (Reason::FreeStatus, "free_status"),
-    (Reason::Replied, "replied"),
-    (Reason::ConsumerMissing, "consumer_missing"),
-    (Reason::Contended, "budget_contended"),
-    (Reason::FleetUnavailable, "budget_unavailable"),
-    (Reason::RequestInvalid, "request_invalid"),
-    (Reason::UsagePage, "usage_page"),
-    (Reason::UsageMethod, "usage_method"),
+/// In the order of [`Reason::place`].
+const REASONS: [&str; 15] = [
+    "unpriced",
+    "flat",
+    "measured",
+    "usage",
+    "usage_missing",
+    "unknown_model",
+    "no_answer",
+    "free_status",
+    "replied",
+    "consumer_missing",
+    "budget_contended",
+    "budget_unavailable",
+    "request_invalid",
+    "usage_page",
+    "usage_method",
 ];
 
 impl Reason {
     /// As metrics and the ledger call it.
     #[must_use]
     pub fn name(self) -> &'static str {
-        let found = REASONS.iter().find(|(r, _)| *r == self);
-        found.map_or("", |(_, name)| name)
+        REASONS.get(self.place()).copied().unwrap_or_default()
+    }
+
+    const fn place(self) -> usize {
+        match self {
+            Self::Unpriced => 0,
+            Self::Flat => 1,
+            Self::Measured => 2,
+            Self::Usage => 3,
+            Self::UsageMissing => 4,
+            Self::UnknownModel => 5,
+            Self::NoAnswer => 6,
+            Self::FreeStatus => 7,
+            Self::Replied => 8,
+            Self::ConsumerMissing => 9,
+            Self::Contended => 10,
+            Self::FleetUnavailable => 11,
+            Self::RequestInvalid => 12,
+            Self::UsagePage => 13,
+            Self::UsageMethod => 14,
+        }
     }
 }
 
@@ -76,7 +96,7 @@ const OTHERS: &str = "other";
 /// All metrics of this policy.
 #[derive(Debug)]
 pub struct Meters {
-    reasons: Vec<(Reason, MetricId)>,
+    reasons: [MetricId; REASONS.len()],
     prices: Vec<Money>,
     consumers: Vec<(Rc<str>, Money)>,
     others: Option<Money>,
@@ -151,16 +171,10 @@ impl Meters {
             money(metrics, &CONSUMER_NAMES, "consumer", id, has_tokens)
         };
         Self {
-            reasons: REASONS
-                .iter()
-                .map(|(reason, name)| {
-                    let labels = [("policy", "cost"), ("reason", *name)];
-                    (
-                        *reason,
-                        metrics.counter("tollgate_decisions_total", &labels),
-                    )
-                })
-                .collect(),
+            reasons: REASONS.map(|reason| {
+                let labels = [("policy", "cost"), ("reason", reason)];
+                metrics.counter("tollgate_decisions_total", &labels)
+            }),
             prices: prices
                 .iter()
                 .map(|p| {
@@ -195,10 +209,7 @@ impl Meters {
     /// The counter of a reason.
     #[must_use]
     pub fn reason(&self, reason: Reason) -> Option<MetricId> {
-        self.reasons
-            .iter()
-            .find(|(r, _)| *r == reason)
-            .map(|(_, metric)| *metric)
+        self.reasons.get(reason.place()).copied()
     }
 
     /// Counts a call by its price rule.
@@ -208,7 +219,14 @@ impl Meters {
         }
     }
 
+    /// Whether calls are counted by consumer.
+    #[must_use]
+    pub fn tells_consumers_apart(&self) -> bool {
+        self.others.is_some()
+    }
+
     /// Counts a call by its consumer: those that the configuration names, and all others together.
+    #[inline(never)]
     pub(crate) fn consumer(&self, id: &str, outcome: &Outcome, world: &dyn World) {
         let found = self.consumers.binary_search_by(|(c, _)| (**c).cmp(id));
         let known = found.ok().and_then(|at| self.consumers.get(at));
@@ -262,7 +280,7 @@ impl Money {
         };
         world.count(self.requests, 1);
         add(self.cost, outcome.cost.pico());
-        if let (Some(metrics), Some(usage)) = (self.tokens, &outcome.usage) {
+        if let (Some(metrics), Some(usage)) = (self.tokens, outcome.usage()) {
             let counts = [
                 usage.input,
                 usage.output,

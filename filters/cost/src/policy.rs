@@ -3,16 +3,14 @@
 use crate::accounts::Accounts;
 use crate::ask::Asking;
 use crate::budgets::Budgets;
-use crate::call::{Call, Ending, content_length, is_stream, readable_type};
+use crate::call::{Call, Ending};
 use crate::gauges::Gauges;
 use crate::ledger::Ledger;
 use crate::meters::Meters;
 use crate::price::Price;
 use crate::price::model::Aliases;
-use crate::request;
 use crate::shared::Shared;
 use crate::show::Shown;
-use crate::usage::{Format, Reader};
 use std::rc::Rc;
 use tollgate_core::world::{CallId, CallReply};
 use tollgate_core::{Exchange, Flow, HeaderName, Policy, ResponseFlow, ResponseRead, World};
@@ -24,6 +22,8 @@ pub struct Cost {
     pub(crate) prices: Vec<Price>,
     pub(crate) aliases: Aliases,
     pub(crate) budgets: Budgets,
+    /// Whether a budget has something against single calls.
+    pub(crate) bounds_calls: bool,
     /// Whether a priced request without a consumer is refused when there are budgets.
     pub(crate) refuse_anonymous: bool,
     /// Longer answers are not held for their exact cost.
@@ -45,154 +45,49 @@ pub struct Cost {
     pub(crate) prices_change: bool,
     pub(crate) prices_ask_for_consumer: bool,
     pub(crate) wants_consumer: bool,
-    pub(crate) wants_time: bool,
 }
 
 /// What the policy remembers of one exchange; nothing, if it is not priced.
 #[derive(Debug, Default)]
-pub struct Stream(State);
+pub struct Stream {
+    pub(crate) phase: Phase,
+    /// Its body is being read.
+    pub(crate) asking: Option<Box<Asking>>,
+    /// Filled in bit by bit; there is a call when the phase says so.
+    pub(crate) call: Call,
+}
 
-#[derive(Debug, Default)]
-enum State {
+/// How far the call of an exchange is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// There is none, or none yet.
     #[default]
     Nothing,
-    /// Its body is being read.
-    Asking(Box<Asking>),
     /// It waits for the fleet's money.
-    Paying(Box<Call>),
-    Priced(Box<Call>),
+    Paying,
+    Priced,
 }
 
 impl Stream {
     fn call(&self) -> Option<&Call> {
-        match &self.0 {
-            State::Priced(call) => Some(call),
-            _ => None,
-        }
+        (self.phase == Phase::Priced).then_some(&self.call)
     }
 
     fn call_mut(&mut self) -> Option<&mut Call> {
-        match &mut self.0 {
-            State::Priced(call) => Some(call),
-            _ => None,
-        }
+        (self.phase == Phase::Priced).then_some(&mut self.call)
     }
 }
 
 impl Cost {
-    fn begin(
-        &self,
-        stream: &mut Stream,
-        candidates: Vec<usize>,
-        asked: Option<request::Asked>,
-        exchange: &mut Exchange,
-        world: &dyn World,
-    ) -> Flow {
-        let call = match self.admit(candidates, asked, exchange, world) {
-            Ok(Some(call)) => call,
-            Ok(None) => return Flow::Continue,
-            Err(refusal) => return refusal,
-        };
-        self.go_on(stream, call, exchange, world)
-    }
-
-    /// Pays the fleet; then the call begins.
-    fn go_on(
-        &self,
-        stream: &mut Stream,
-        mut call: Box<Call>,
-        exchange: &mut Exchange,
-        world: &dyn World,
-    ) -> Flow {
-        match self.pay(&mut call, exchange, world) {
-            Ok(true) => {}
-            Ok(false) => {
-                stream.0 = State::Paying(call);
-                return Flow::HoldForWake;
-            }
-            Err(refusal) => return refusal,
-        }
-        // Usage cannot be read out of a compressed answer.
-        let encoding = exchange.request.sole("accept-encoding");
-        if call.needs.usage && encoding != Ok(Some(b"identity")) {
-            exchange.request.set(&self.accept_encoding, "identity");
-        }
-        stream.0 = State::Priced(call);
-        Flow::Continue
-    }
-
-    /// How tokens are reported: by the first candidate that has any.
-    fn format(&self, call: &Call) -> Option<&Format> {
-        self.rules(&call.candidates)
-            .find(|(_, p)| p.tokens.is_some() || p.models.is_some())
-            .map(|(_, p)| &p.format)
-    }
-
-    /// Whether an answer is short enough to be held for its exact cost, as far as it says, and no stream.
-    fn may_hold(&self, call: &Call, media_type: Option<&[u8]>, exchange: &Exchange) -> bool {
-        let streams = call.asked.as_ref().is_some_and(|a| a.stream)
-            || media_type.is_some_and(is_stream)
-            || exchange.path().ends_with(b":streamGenerateContent");
-        let length = content_length(&exchange.response);
-        let one_document = call.reader.as_deref().is_some_and(Reader::is_one_document);
-        let most = u64::try_from(self.hold_bytes).unwrap_or(u64::MAX);
-        // What is neither JSON nor says how long it is may be a stream of somebody's own.
-        let short = length.map_or(one_document, |n| n <= most);
-        exchange.can_hold_response
-            && self.shown.cost.is_some()
-            && self.hold_bytes > 0
-            && short
-            && !streams
-    }
-
-    /// The price depends on the answer: concludes by its headers, or looks at its body.
-    #[inline(never)]
-    fn read_answer(
-        &self,
-        call: &mut Call,
-        exchange: &mut Exchange,
-        world: &dyn World,
-        end: bool,
-    ) -> ResponseFlow {
-        let format = self.format(call);
-        call.in_headers = format
-            .and_then(|f| f.in_headers(&exchange.response))
-            .map(Box::new);
-        let media_type = readable_type(&exchange.response);
-        if call.needs.usage && call.in_headers.is_none() && !end {
-            let table = format.and_then(|f| f.table.clone());
-            call.reader = media_type
-                .as_deref()
-                .zip(table)
-                .and_then(|(media_type, table)| Reader::of_type(media_type, table))
-                .map(Box::new);
-        }
-        let measures_end = self
-            .rules(&call.candidates)
-            .any(|(_, p)| p.response_kib.is_some() || p.second.is_some());
-        if end || !(call.reader.is_some() || measures_end) {
-            self.conclude_and_show(call, Ending::Answered, exchange, world);
-            return ResponseFlow::Continue;
-        }
-        call.held = self.may_hold(call, media_type.as_deref(), exchange);
-        if call.held {
-            return ResponseFlow::Hold;
-        }
-        self.show_estimate(call, exchange);
-        ResponseFlow::Observe
-    }
-
     /// Concludes while the headers can still be changed, and tells the client.
-    fn conclude_and_show(
+    pub(crate) fn conclude_and_show(
         &self,
         call: &mut Call,
         ending: Ending,
         exchange: &mut Exchange,
         world: &dyn World,
     ) {
-        if let Some(cost) = self.conclude(call, ending, exchange, world) {
-            self.show(call, cost, true, exchange);
-        }
+        self.conclude(call, ending, true, exchange, world);
     }
 }
 
@@ -211,20 +106,18 @@ impl Policy for Cost {
         exchange: &mut Exchange,
         world: &dyn World,
     ) -> Flow {
-        if self.usage_path.as_deref() == Some(exchange.path()) {
+        if let Some(path) = &self.usage_path
+            && exchange.path() == path
+        {
             return self.usage_page(exchange, world);
         }
         let candidates = self.candidates(exchange, world);
-        if let Some(may_change) = self.reads_request(&candidates, exchange) {
-            return match self.ask(candidates, may_change, exchange, world) {
-                Ok(asking) => {
-                    stream.0 = State::Asking(Box::new(asking));
-                    Flow::HoldForBody
-                }
-                Err(refusal) => refusal,
-            };
+        if !self.knows_price(&candidates, stream)
+            && let Some(flow) = self.look_closer(stream, candidates, exchange, world)
+        {
+            return flow;
         }
-        self.begin(stream, candidates, None, exchange, world)
+        self.begin(stream, exchange, world)
     }
 
     fn on_request_body(
@@ -235,34 +128,21 @@ impl Policy for Cost {
         piece: &[u8],
         end: bool,
     ) -> Flow {
-        match std::mem::take(&mut stream.0) {
-            State::Asking(mut asking) => {
-                asking.feed(piece);
-                if end {
-                    return match self.asked(*asking, exchange, world) {
-                        Ok((candidates, asked)) => {
-                            self.begin(stream, candidates, Some(asked), exchange, world)
-                        }
-                        Err(refusal) => refusal,
-                    };
-                }
-                stream.0 = State::Asking(asking);
-                Flow::HoldForBody
-            }
-            other => {
-                stream.0 = other;
-                Flow::Continue
-            }
+        let Some(asking) = &mut stream.asking else {
+            return Flow::Continue;
+        };
+        asking.feed(piece);
+        if end {
+            self.begin_asked(stream, exchange, world)
+        } else {
+            Flow::HoldForBody
         }
     }
 
     fn on_wake(&self, stream: &mut Stream, exchange: &mut Exchange, world: &dyn World) -> Flow {
-        match std::mem::take(&mut stream.0) {
-            State::Paying(call) => self.go_on(stream, call, exchange, world),
-            other => {
-                stream.0 = other;
-                Flow::Continue
-            }
+        match stream.phase {
+            Phase::Paying => self.go_on(stream, exchange, world),
+            Phase::Nothing | Phase::Priced => Flow::Continue,
         }
     }
 
@@ -285,7 +165,7 @@ impl Policy for Cost {
             return ResponseFlow::Continue;
         };
         if exchange.replied.is_some() {
-            self.conclude(call, Ending::Replied, exchange, world);
+            self.conclude(call, Ending::Replied, false, exchange, world);
             return ResponseFlow::Continue;
         }
         let status = exchange
@@ -311,62 +191,33 @@ impl Policy for Cost {
         piece: &[u8],
         end: bool,
     ) -> ResponseFlow {
-        let Some(call) = stream.call_mut() else {
-            return ResponseFlow::Continue;
-        };
-        if let Some(reader) = &mut call.reader {
-            reader.feed(piece, end);
-        }
-        call.read = call.read.saturating_add(piece.len());
-        if end {
-            if call.held {
-                self.conclude_and_show(call, Ending::Answered, exchange, world);
-            } else {
-                self.conclude(call, Ending::Answered, exchange, world);
-                self.show_in_trailer(call, exchange);
-            }
-            return ResponseFlow::Continue;
-        }
-        if call.held && call.read > self.hold_bytes {
-            call.held = false;
-            self.show_estimate(call, exchange);
-        }
-        // Nothing that may still come can bring any usage, so the answer need not wait.
-        let hopeless = call.reader.as_deref().is_some_and(Reader::is_hopeless)
-            && !self
-                .rules(&call.candidates)
-                .any(|(_, p)| p.response_kib.is_some() || p.second.is_some());
-        if hopeless && call.held {
-            call.held = false;
-            self.conclude_and_show(call, Ending::Answered, exchange, world);
-            return ResponseFlow::Continue;
-        }
-        if call.held {
-            ResponseFlow::Hold
-        } else {
-            ResponseFlow::Observe
+        match stream.call_mut() {
+            Some(call) => self.read_body(call, exchange, world, piece, end),
+            None => ResponseFlow::Continue,
         }
     }
 
     fn on_response_released(&self, stream: &mut Stream, exchange: &mut Exchange, _: &dyn World) {
         if let Some(call) = stream.call_mut()
-            && std::mem::take(&mut call.held)
+            && call.is_held()
         {
-            self.show_estimate(call, exchange);
+            self.let_go(call, exchange);
         }
     }
 
     fn on_log(&self, stream: &mut Stream, exchange: &mut Exchange, world: &dyn World) {
-        if let State::Paying(call) = &mut stream.0 {
-            self.unpay(call, world);
+        if stream.phase == Phase::Paying {
+            self.unpay(&mut stream.call, world);
         }
-        if let Some(call) = stream.call_mut() {
+        if let Some(call) = stream.call_mut()
+            && call.cost.is_none()
+        {
             let ending = if exchange.replied.is_some() {
                 Ending::Replied
             } else {
                 Ending::Broken
             };
-            self.conclude(call, ending, exchange, world);
+            self.conclude(call, ending, false, exchange, world);
         }
     }
 

@@ -25,6 +25,7 @@ use model::Models;
 use std::rc::Rc;
 use tokens::TokenPrices;
 use tollgate_core::matcher::Matcher;
+use tollgate_core::money::MoneyText;
 use tollgate_core::{Consumer, HeaderName, Money, UnixNanos};
 
 /// One rule of the table.
@@ -72,6 +73,10 @@ pub struct Price {
     pub checks: Option<Rc<Checks>>,
     /// What follows from all that.
     pub(crate) needs: Needs,
+    /// [`Price::is_known_at_once`].
+    pub(crate) at_once: bool,
+    /// [`Price::base`] as it is told.
+    pub(crate) base_text: MoneyText,
 }
 
 /// The price of something that the answer counts in a header.
@@ -213,12 +218,25 @@ impl Price {
         }
     }
 
+    /// Whether nothing has to be looked at before the call: neither its request, nor who sends it, nor the clock.
+    #[must_use]
+    pub fn is_known_at_once(&self) -> bool {
+        self.checks.is_none()
+            && self.request_kib.is_none()
+            && self.multipliers.is_empty()
+            && self.second.is_none()
+    }
+
     /// Whether it never costs anything.
     #[must_use]
     pub fn is_free(&self) -> bool {
-        self.base == Money::ZERO
-            && self.tokens.is_none_or(|t| t == TokenPrices::default())
-            && self.is_measured_nowhere()
+        self.base == Money::ZERO && self.has_only_a_base()
+    }
+
+    /// Whether nothing but the base costs anything.
+    #[inline(never)]
+    fn has_only_a_base(&self) -> bool {
+        self.tokens.is_none_or(|t| t == TokenPrices::default()) && self.is_measured_nowhere()
     }
 
     /// Whether answers with that status cost nothing.

@@ -1,13 +1,14 @@
 //! After the call: what it really cost, to the budgets, the metrics, the access log and the ledger.
 
-use crate::call::{Call, Ending, Outcome};
+use crate::accounts::Hold;
+use crate::call::{Call, Ending, Outcome, Told};
 use crate::ledger::Entry;
 use crate::meters::Reason;
 use crate::policy::Cost;
 use crate::price::{MAX_UNITS, Measured, Price, UnitPrice};
-use crate::request::millionths;
+use crate::request::{Asked, millionths};
 use crate::usage::{Findings, Reader};
-use tollgate_core::exchange::state_name;
+use tollgate_core::exchange::{Facts, state_name};
 use tollgate_core::world::Attribute;
 use tollgate_core::{Exchange, Headers, Money, World};
 
@@ -25,9 +26,8 @@ impl Cost {
             Some(Outcome {
                 cost,
                 price: call.costliest,
-                usage: None,
-                model: self.asked_model(call),
                 reason,
+                told: call.asked().and_then(model_of).map(Box::new),
             })
         };
         match ending {
@@ -52,13 +52,15 @@ impl Cost {
         exchange: &Exchange,
         world: &dyn World,
     ) -> Option<Outcome> {
-        let in_body = call.reader.as_deref().and_then(Reader::findings);
-        let findings = call.in_headers.as_deref().or(in_body);
+        let details = call.details.as_deref();
+        let in_body = call.reader().and_then(Reader::findings);
+        let in_headers = details.and_then(|d| d.in_headers.as_deref());
+        let findings = in_headers.or(in_body);
         let told = |f: &Findings| f.model.clone();
         let model = findings
             .and_then(told)
             .or_else(|| in_body.and_then(told))
-            .or_else(|| self.asked_model(call));
+            .or_else(|| call.asked()?.model.clone());
         let usage = findings.and_then(Findings::usage);
         let named = self.named(call, model.as_deref());
         let at = named.unwrap_or(call.costliest);
@@ -67,8 +69,8 @@ impl Cost {
             usage,
             ..self.measured(call, price, exchange, world)
         };
-        let expected = price.expected(call.asked.as_deref());
-        let factor = self.factor(call, price);
+        let expected = price.expected(call.asked());
+        let factor = self.factor(call, price, exchange);
         let (cost, complete) = price
             .cost_or_missing(&measured, &expected, factor)
             .unwrap_or((call.estimate, false));
@@ -83,25 +85,20 @@ impl Cost {
         Some(Outcome {
             cost,
             price: at,
-            usage,
-            model,
             reason,
+            told: Some(Box::new(Told { usage, model })),
         })
-    }
-
-    fn asked_model(&self, call: &Call) -> Option<Vec<u8>> {
-        call.asked.as_ref().and_then(|a| a.model.clone())
     }
 
     /// The rule that the model chooses.
     fn named(&self, call: &Call, model: Option<&[u8]>) -> Option<usize> {
-        if let [only] = call.candidates.as_slice()
+        if let [only] = call.candidates()
             && self.prices.get(*only)?.models.is_none()
         {
             return Some(*only);
         }
         let model = self.aliases.resolve(model?);
-        self.rules(&call.candidates)
+        self.rules(call.candidates())
             .find(|(_, p)| p.models.as_ref().is_none_or(|m| m.contain(model)))
             .map(|(at, _)| at)
     }
@@ -115,8 +112,9 @@ impl Cost {
         world: &dyn World,
     ) -> Measured {
         let mut measured = Measured::default();
+        let details = call.details.as_deref();
         if price.request_kib.is_some() {
-            measured.request_bytes = call.request_bytes.unwrap_or_else(|| {
+            measured.request_bytes = details.and_then(|d| d.request_bytes).unwrap_or_else(|| {
                 let counted = world.attribute(Attribute::RequestSize);
                 counted
                     .and_then(|n| std::str::from_utf8(&n).ok()?.parse().ok())
@@ -124,97 +122,135 @@ impl Cost {
             });
         }
         if price.response_kib.is_some() {
-            measured.response_bytes = u64::try_from(call.read).unwrap_or(u64::MAX);
+            measured.response_bytes =
+                u64::try_from(details.map_or(0, |d| d.read)).unwrap_or(u64::MAX);
         }
         if price.second.is_some() {
-            measured.nanos = world.now().since(call.started).0;
+            let now = world.now();
+            measured.nanos = now.since(details.and_then(|d| d.started).unwrap_or(now)).0;
         }
         let units = price.units.iter();
         measured.units = units.map(|u| units_in(&exchange.response, u)).collect();
         measured
     }
 
-    /// The cost is known: settles, counts, publishes. Returns it as text the first time.
+    /// The cost is known: settles, counts, publishes, and tells the client, if that is still possible. Only the first
+    /// time.
     pub(crate) fn conclude(
         &self,
         call: &mut Call,
         ending: Ending,
+        show: bool,
         exchange: &mut Exchange,
         world: &dyn World,
-    ) -> Option<String> {
+    ) {
         if call.cost.is_some() {
-            return None;
+            return;
         }
-        let outcome = self.outcome(call, ending, exchange, world)?;
+        let Some(outcome) = self.outcome(call, ending, exchange, world) else {
+            return;
+        };
         call.cost = Some(outcome.cost);
-        if let Some(hold) = call.hold.take()
-            && !hold.is_settled_by(outcome.cost)
-            && let Some(standing) =
-                self.accounts
-                    .settle(hold, outcome.cost, &self.budgets, &self.meters, world)
-        {
-            call.remaining = Some(standing.remaining);
+        let is_settled = |h: &Hold| h.is_settled_by(outcome.cost);
+        if !call.hold.as_ref().is_none_or(is_settled) {
+            self.settle(call, outcome.cost, world);
         }
         self.settle_shared(call, outcome.cost, world);
-        self.meter(call, &outcome, world);
-        let text = self.publish(call, &outcome, exchange);
+        self.meter(call, &outcome, exchange, world);
+        let price = self.prices.get(outcome.price);
+        let reckoned;
+        let text = match price {
+            Some(price) if price.base == outcome.cost => &price.base_text,
+            _ => {
+                reckoned = outcome.cost.text();
+                &reckoned
+            }
+        };
+        let facts = &mut exchange.facts;
+        facts.publish(state_name::COST, text);
+        if let Some(price) = price {
+            facts.publish(state_name::PRICE, price.name.as_bytes());
+        }
+        if let Some(told) = &outcome.told {
+            publish_told(told, facts);
+        }
+        let tells_left =
+            self.shown.remaining.is_some() || facts.wants(state_name::BUDGET_REMAINING);
+        let left = call.remaining.filter(|_| tells_left).map(Money::text);
+        if let Some(left) = &left {
+            facts.publish(state_name::BUDGET_REMAINING, left);
+        }
         if let Some(ledger) = &self.ledger {
             let entry = Entry {
                 outcome: &outcome,
                 call,
-                price: self.prices.get(outcome.price).map(|p| &*p.name),
+                consumer: call.consumer(exchange),
+                price: price.map(|p| &*p.name),
                 currency: &self.currency,
             };
             ledger.enter(&entry, exchange, &self.meters, world);
         }
-        Some(text)
+        if show {
+            self.show(call, text, left.as_ref(), true, exchange);
+        }
     }
 
-    fn meter(&self, call: &Call, outcome: &Outcome, world: &dyn World) {
+    /// The true cost is another one than what was charged.
+    #[inline(never)]
+    fn settle(&self, call: &mut Call, cost: Money, world: &dyn World) {
+        let (budgets, meters) = (&self.budgets, &self.meters);
+        if let Some(hold) = call.hold.take()
+            && let Some(standing) = self.accounts.settle(hold, cost, budgets, meters, world)
+        {
+            call.remaining = Some(standing.remaining);
+        }
+    }
+
+    fn meter(&self, call: &Call, outcome: &Outcome, exchange: &Exchange, world: &dyn World) {
         self.count(outcome.reason, world);
         self.meters.price(outcome.price, outcome, world);
-        if let Some(consumer) = &call.consumer {
+        if self.meters.tells_consumers_apart()
+            && let Some(consumer) = call.consumer(exchange)
+        {
             self.meters.consumer(&consumer.id, outcome, world);
         }
-        let models = self
-            .prices
-            .get(outcome.price)
-            .and_then(|p| p.models.as_ref());
-        if let (Some(models), Some(model)) = (models, &outcome.model)
+        if let Some(model) = outcome.model() {
+            self.meter_model(model, outcome, world);
+        }
+    }
+
+    #[inline(never)]
+    fn meter_model(&self, model: &[u8], outcome: &Outcome, world: &dyn World) {
+        if let Some(price) = self.prices.get(outcome.price)
+            && let Some(models) = &price.models
             && let Some(label) = models.label(self.aliases.resolve(model))
         {
             self.meters.model(label, outcome, world);
         }
     }
 
-    /// Returns the cost as text.
-    fn publish(&self, call: &Call, outcome: &Outcome, exchange: &mut Exchange) -> String {
-        let facts = &mut exchange.facts;
-        let mut text = String::with_capacity(32);
-        outcome.cost.push_to(&mut text);
-        facts.publish(state_name::COST, &text);
-        if let Some(price) = self.prices.get(outcome.price) {
-            facts.publish(state_name::PRICE, price.name.as_bytes());
-        }
-        if let Some(usage) = &outcome.usage {
-            let tokens = format!("{},{}", usage.input, usage.output);
-            facts.publish(state_name::TOKENS, tokens);
-        }
-        if let Some(model) = &outcome.model {
-            facts.publish(state_name::MODEL, model);
-        }
-        if let Some(left) = call.remaining
-            && facts.wants(state_name::BUDGET_REMAINING)
-        {
-            facts.publish(state_name::BUDGET_REMAINING, left.to_string());
-        }
-        text
-    }
-
     pub(crate) fn count(&self, reason: Reason, world: &dyn World) {
         if let Some(metric) = self.meters.reason(reason) {
             world.count(metric, 1);
         }
+    }
+}
+
+/// The model that a request asks for.
+#[inline(never)]
+fn model_of(asked: &Asked) -> Option<Told> {
+    let model = Some(asked.model.clone()?);
+    Some(Told { usage: None, model })
+}
+
+#[inline(never)]
+fn publish_told(told: &Told, facts: &mut Facts) {
+    if let Some(usage) = &told.usage {
+        let tokens = format!("{},{}", usage.input, usage.output);
+        facts.publish(state_name::TOKENS, tokens);
+    }
+    if let Some(model) = &told.model {
+        facts.publish(state_name::MODEL, model);
     }
 }
 

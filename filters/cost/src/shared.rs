@@ -4,8 +4,8 @@
 //! This proxy's own account is charged first, as for any budget; then the fleet is asked for each period. The request
 //! waits only when no lease is at hand.
 
-use crate::budgets::{Budgets, Part};
-use crate::call::Call;
+use crate::budgets::Budgets;
+use crate::call::{Call, Details};
 use crate::meters::Reason;
 use crate::policy::Cost;
 use crate::replies::{self, Shortfall};
@@ -160,31 +160,25 @@ fn number(period: Period) -> u64 {
 
 impl Cost {
     /// What a call that these accounts were charged for owes the fleet.
-    pub(crate) fn dues(&self, parts: &[Part], amount: Money, world: &dyn World) -> Payments {
-        let mut payments = Payments::default();
-        let Some(shared) = &self.shared else {
-            return payments;
-        };
-        if amount != Money::ZERO {
-            self.add_dues(&mut payments, shared, parts, amount, world);
-        }
-        payments
-    }
-
     #[inline(never)]
-    fn add_dues(
+    pub(crate) fn add_dues(
         &self,
-        payments: &mut Payments,
         shared: &Shared,
-        parts: &[Part],
-        amount: Money,
+        call: &mut Call,
+        now: UnixNanos,
+        exchange: &Exchange,
         world: &dyn World,
     ) {
+        let amount = call.estimate;
+        if amount == Money::ZERO {
+            return;
+        }
+        let consumer = exchange.facts.consumer();
+        let parts = self.accounts.parts(&self.budgets, consumer, now);
+        let dues = &mut call.details_mut().payments.dues;
         for part in parts {
             let lines = part.lines.iter();
-            payments
-                .dues
-                .extend(lines.filter_map(|line| shared.due(&part.key, line, amount, self, world)));
+            dues.extend(lines.filter_map(|line| shared.due(part.key(), line, amount, self, world)));
         }
     }
 
@@ -194,30 +188,18 @@ impl Cost {
     /// The refusal; nothing is charged.
     pub(crate) fn pay(
         &self,
-        call: &mut Call,
-        exchange: &mut Exchange,
-        world: &dyn World,
-    ) -> Result<bool, Flow> {
-        match &self.shared {
-            Some(shared) => self.pay_with(shared, call, exchange, world),
-            None => Ok(true),
-        }
-    }
-
-    #[inline(never)]
-    fn pay_with(
-        &self,
         shared: &Shared,
         call: &mut Call,
         exchange: &mut Exchange,
         world: &dyn World,
     ) -> Result<bool, Flow> {
-        while let Some(due) = call.payments.dues.get(call.payments.paid.len()) {
+        let payments = &mut call.details.get_or_insert_default().payments;
+        while let Some(due) = payments.dues.get(payments.paid.len()) {
             let Some((_, subject)) = shared.subjects.get(due.subject) else {
                 return Ok(true);
             };
             let dispenser = &shared.dispenser;
-            let payment = match call.payments.slip.take() {
+            let payment = match payments.slip.take() {
                 Some(slip) => dispenser.poll_payment(world, &due.quota, slip),
                 None => {
                     dispenser.spend(world, subject, due.place, &due.parts, &due.quota, due.price)
@@ -232,7 +214,7 @@ impl Cost {
             };
             let paid = match payment {
                 Payment::Waiting(slip) => {
-                    call.payments.slip = Some(slip);
+                    payments.slip = Some(slip);
                     return Ok(false);
                 }
                 Payment::Paid { end, left } => {
@@ -271,7 +253,7 @@ impl Cost {
                     }
                 },
             };
-            call.payments.paid.push(paid);
+            payments.paid.push(paid);
         }
         Ok(true)
     }
@@ -309,8 +291,9 @@ impl Cost {
     /// The call does not take place: everything is given back.
     pub(crate) fn unpay(&self, call: &mut Call, world: &dyn World) {
         if let Some(shared) = &self.shared
-            && let Some(slip) = call.payments.slip.take()
-            && let Some(due) = call.payments.dues.get(call.payments.paid.len())
+            && let Some(Details { payments, .. }) = call.details.as_deref_mut()
+            && let Some(slip) = payments.slip.take()
+            && let Some(due) = payments.dues.get(payments.paid.len())
         {
             shared.dispenser.leave_payment(world, &due.quota, slip);
         }
@@ -331,7 +314,8 @@ impl Cost {
 
     #[inline(never)]
     fn settle_with(&self, shared: &Shared, call: &mut Call, cost: Money, world: &dyn World) {
-        for paid in call.payments.paid.drain(..) {
+        let payments = &mut call.details_mut().payments;
+        for paid in payments.paid.drain(..) {
             let Paid {
                 place,
                 end,

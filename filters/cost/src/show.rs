@@ -3,7 +3,8 @@
 use crate::call::{Call, Notice};
 use crate::policy::Cost;
 use tollgate_core::config::{Node, Section};
-use tollgate_core::{Exchange, HeaderName};
+use tollgate_core::money::MoneyText;
+use tollgate_core::{Exchange, HeaderName, Money};
 
 /// Their names; `None`: not told.
 #[derive(Debug)]
@@ -66,10 +67,12 @@ impl Shown {
 impl Cost {
     /// Shows `amount`, in units, as the cost or as an estimate, and what is left. A header of that kind that the
     /// upstream sent is not about this call.
+    #[inline(always)] // in `conclude`; the other way is for answers that could not wait
     pub(crate) fn show(
         &self,
         call: &Call,
-        mut amount: String,
+        amount: &MoneyText,
+        left: Option<&MoneyText>,
         exact: bool,
         exchange: &mut Exchange,
     ) {
@@ -83,33 +86,39 @@ impl Cost {
             response.remove(other);
         }
         if let Some(name) = name {
-            response.set(name, &amount);
+            response.set(name, amount);
         }
-        if let (Some(name), Some(left)) = (&self.shown.remaining, call.remaining) {
-            amount.clear();
-            left.push_to(&mut amount);
-            response.set(name, &amount);
+        if let (Some(name), Some(left)) = (&self.shown.remaining, left) {
+            response.set(name, left);
         }
-        if let (Some(name), Some(notice)) = (&self.shown.warning, call.warning)
-            && let Some(text) = self.warning_text(notice, call)
-        {
-            response.set(name, text);
+        if let Some(notice) = call.warning() {
+            self.show_warning(notice, call, exchange);
         }
     }
 
+    #[inline(never)]
+    fn show_warning(&self, notice: Notice, call: &Call, exchange: &mut Exchange) {
+        if let Some(name) = &self.shown.warning
+            && let Some(text) = self.warning_text(notice, call)
+        {
+            exchange.response.set(name, text);
+        }
+    }
+
+    #[inline(never)]
     pub(crate) fn show_estimate(&self, call: &Call, exchange: &mut Exchange) {
-        self.show(call, call.estimate.to_string(), false, exchange);
+        let left = call.remaining.map(Money::text);
+        self.show(call, &call.estimate.text(), left.as_ref(), false, exchange);
     }
 
     /// After an answer that could not wait for its cost.
     pub(crate) fn show_in_trailer(&self, call: &Call, exchange: &mut Exchange) {
         if let (Some(name), Some(cost)) = (&self.shown.trailer, call.cost) {
-            exchange.response_trailers.set(name, cost.to_string());
+            exchange.response_trailers.set(name, cost.text());
         }
     }
 
     /// `dev; period=daily; used=85`: parameters as in RFC 9110, 5.6.6.
-    #[inline(never)]
     fn warning_text(&self, notice: Notice, call: &Call) -> Option<String> {
         Some(match notice {
             Notice::PerRequest(at) => {

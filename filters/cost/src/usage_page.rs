@@ -27,7 +27,7 @@ impl Cost {
         json.push_str(",\"budgets\":[");
         let mut first = true;
         for part in self.budgets.parts(Some(consumer), world.now()) {
-            let account = self.accounts.read(&part.key, &self.meters, world);
+            let account = self.accounts.read(part.key(), &self.meters, world);
             for line in &part.lines {
                 let Some((_, budget, period)) = self.budgets.find(line) else {
                     continue;

@@ -111,7 +111,7 @@ proptest! {
         let (mut mine, mut beyond) = (0_u64, 0_u64);
         for (estimate, cost) in calls {
             let charge = Charge::Reserved(Money::from_pico(estimate));
-            let Ok((hold, _)) = accounts.charge(vec![Part { key: KEY.to_owned(), lines: vec![line(limit)] }], charge, &budgets, &meters, &world) else {
+            let Ok((hold, _)) = accounts.charge(&[Rc::new(Part::new(KEY.to_owned(), vec![line(limit)]))], charge, &budgets, &meters, &world) else {
                 continue;
             };
             accounts.settle(hold, Money::from_pico(cost), &budgets, &meters, &world);

@@ -2,6 +2,7 @@ use crate::accounts::{Accounts, Hold, Refusal, Standing};
 use crate::budgets::{Budgets, Part};
 use crate::meters::Meters;
 use proptest::prelude::*;
+use std::rc::Rc;
 use tollgate_core::testing::TestWorld;
 use tollgate_core::world::Store;
 use tollgate_core::{Metrics, Money, UnixNanos};
@@ -34,12 +35,10 @@ impl<'w> Worker<'w> {
     }
 
     fn charge(&self, charge: Charge) -> Result<(Hold, Standing), Refusal> {
-        let part = Part {
-            key: KEY.to_owned(),
-            lines: vec![line(self.limit, self.day)],
-        };
+        let part = Rc::new(Part::new(KEY.to_owned(), vec![line(self.limit, self.day)]));
+        let parts = std::slice::from_ref(&part);
         self.accounts
-            .charge(vec![part], charge, &self.budgets, &self.meters, self.world)
+            .charge(parts, charge, &self.budgets, &self.meters, self.world)
     }
 
     fn spend(&self, cost: u64) -> Option<(Hold, u64)> {

@@ -3,7 +3,7 @@
 use crate::call::{Call, Outcome};
 use tollgate_core::money::push_number;
 use tollgate_core::problem::push_string;
-use tollgate_core::{Exchange, Money, UnixNanos};
+use tollgate_core::{Consumer, Exchange, Money, UnixNanos};
 
 /// The CloudEvents type of a settled call. What the data means changes only with the number at its end.
 pub(super) const TYPE: &str = "tollgate.cost.settled.v1";
@@ -12,6 +12,7 @@ pub(super) const TYPE: &str = "tollgate.cost.settled.v1";
 pub(crate) struct Entry<'a> {
     pub(crate) outcome: &'a Outcome,
     pub(crate) call: &'a Call,
+    pub(crate) consumer: Option<&'a Consumer>,
     pub(crate) price: Option<&'a str>,
     pub(crate) currency: &'a str,
 }
@@ -27,6 +28,7 @@ pub(super) fn json(
     let Entry {
         outcome,
         call,
+        consumer,
         price,
         currency,
     } = entry;
@@ -37,12 +39,12 @@ pub(super) fn json(
     event.text("source", source);
     event.text("type", TYPE);
     event.text("time", &now.to_string());
-    if let Some(consumer) = &call.consumer {
+    if let Some(consumer) = consumer {
         event.text("subject", &consumer.id);
     }
     event.text("datacontenttype", "application/json");
     let mut data = event.object("data");
-    if let Some(consumer) = &call.consumer {
+    if let Some(consumer) = consumer {
         data.text("consumer", &consumer.id);
         if let Some(key) = &consumer.key_id {
             data.text("key_id", key);
@@ -55,11 +57,11 @@ pub(super) fn json(
     if let Some(price) = price {
         data.text("price", price);
     }
-    if let Some(model) = &outcome.model {
+    if let Some(model) = outcome.model() {
         data.text("model", &String::from_utf8_lossy(model));
     }
     data.text("reason", outcome.reason.name());
-    if let Some(usage) = &outcome.usage {
+    if let Some(usage) = outcome.usage() {
         let mut tokens = data.object("tokens");
         tokens.number("input", usage.input);
         tokens.number("output", usage.output);

@@ -39,32 +39,18 @@ impl Bench {
         let outcome = crate::call::Outcome {
             cost: tollgate_core::Money::from_pico(pico),
             price: 0,
-            usage: None,
-            model: Some(b"m\xff\"".to_vec()),
             reason: crate::meters::Reason::Flat,
+            told: Some(Box::new(crate::call::Told {
+                usage: None,
+                model: Some(b"m\xff\"".to_vec()),
+            })),
         };
-        let call = crate::call::Call {
-            candidates: vec![],
-            costliest: 0,
-            estimate: tollgate_core::Money::from_pico(7),
-            needs: crate::call::Needs::default(),
-            asked: None,
-            started: UnixNanos(0),
-            request_bytes: None,
-            hold: None,
-            payments: crate::shared::Payments::default(),
-            remaining: None,
-            warning: None,
-            consumer: None,
-            reader: None,
-            in_headers: None,
-            held: false,
-            read: 0,
-            cost: None,
-        };
+        let estimate = tollgate_core::Money::from_pico(7);
+        let call = crate::call::Call::new(0, estimate, crate::call::Needs::default());
         let entry = Entry {
             outcome: &outcome,
             call: &call,
+            consumer: None,
             price: Some("p"),
             currency: "USD",
         };

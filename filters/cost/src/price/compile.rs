@@ -104,12 +104,16 @@ impl Price {
             estimate: Money::ZERO,
             checks: checks?.map(Rc::new),
             needs: Needs::default(),
+            at_once: false,
+            base_text: Money::ZERO.text(),
         };
         let estimate = fits(&price, &rule);
         rule.finish();
         Some(Self {
             estimate: estimate?,
             needs: price.own_needs(),
+            at_once: price.is_known_at_once(),
+            base_text: price.base.text(),
             ..price
         })
     }

@@ -1,6 +1,60 @@
 use super::*;
 
 #[test]
+fn what_is_known_at_once_is_what_would_be_found_out() {
+    let prices = [
+        (true, r#""base": "0.30""#),
+        (true, r#""base": "0""#),
+        (true, r#""base": "1", "free_status": []"#),
+        (
+            true,
+            r#""per_token": {"input": "0.1"}, "estimate": {"input": 7}"#,
+        ),
+        (
+            true,
+            r#""per_unit": [{"header": "n", "price": "0.5"}], "estimate": {"units": 3}"#,
+        ),
+        (
+            true,
+            r#""per_kib": {"response": "0.1"}, "estimate": {"response_kib": 3}"#,
+        ),
+        (false, r#""per_kib": {"request": "0.1"}"#),
+        (
+            false,
+            r#""per_second": "0.1", "estimate": {"duration": "2s"}"#,
+        ),
+        (false, r#""base": "1", "model": "small""#),
+        (false, r#""base": "1", "checks": {"max_messages": 3}"#),
+    ];
+    for (expected, price) in prices {
+        for more in [
+            "",
+            r#", "multipliers": [{"groups": ["dev"], "factor": "2"}]"#,
+        ] {
+            let b = bench(&format!(r#""prices": [{{{price}}}]{more}"#));
+            let (run, _) = b.request("/", Some("ann"));
+            let mut exchange = run.exchange;
+            let found = b.cost.candidates(&mut exchange, &b.world);
+            let mut stream = Stream::default();
+            let is_known = b.cost.knows_price(&found, &mut stream);
+            assert_eq!(is_known, expected && more.is_empty(), "{price}{more}");
+            if !is_known {
+                continue;
+            }
+            let at_once = stream.call;
+            let found_out = b.cost.price(found, None, &mut exchange, &b.world);
+            let found_out = found_out.unwrap().unwrap();
+            assert_eq!(at_once.costliest, found_out.costliest);
+            assert_eq!(at_once.estimate, found_out.estimate, "{price}");
+            assert_eq!(at_once.needs, found_out.needs);
+            let details = found_out.details.unwrap();
+            assert_eq!(details.started, None, "{price}");
+            assert_eq!(details.request_bytes, None, "{price}");
+        }
+    }
+}
+
+#[test]
 fn seconds_are_counted_to_the_nanosecond_up_to_the_end_of_the_answer() {
     let b = bench(
         r#""prices": [{"name": "time", "per_second": "0.001", "base": "1", "estimate": {"duration": "2s"}}]"#,
