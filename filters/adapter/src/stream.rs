@@ -101,9 +101,7 @@ impl Stream {
     fn begin(&mut self, bodyless: bool) -> Step {
         let running = &self.running;
         self.exchange.bodyless = bodyless;
-        self.exchange
-            .facts
-            .want(running.gateway.filter_state.clone());
+        self.exchange.facts.want(running.gateway.filter_state);
         self.exchange.can_hold_response = running.watch.can_hold_response();
         self.ask(|drive, chain, exchange, proxy| drive.request_headers(chain, exchange, proxy))
     }

@@ -12,7 +12,7 @@ pub struct Key {
     /// Whose key it is, in the order of the configuration; `None`: a consumer of the remote key set only.
     pub consumer: Option<usize>,
     /// The same, as other policies see it.
-    pub identity: Consumer,
+    pub identity: Rc<Consumer>,
     /// What the key may do.
     pub scopes: Rc<[Rc<str>]>,
     /// Works from this moment on.
@@ -27,10 +27,17 @@ pub struct Key {
     pub metadata: Option<Rc<[u8]>>,
 }
 
+impl Key {
+    /// Whether the key works only at some times, or never.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.revoked | self.not_before.is_some() | self.expires_at.is_some()
+    }
+}
+
 /// See the module.
 #[derive(Default)]
 pub struct KeyTable {
-    keys: Vec<Rc<Key>>,
+    keys: Vec<Key>,
     /// The digests once more, one after the other, for the search.
     digests: Vec<Digest>,
     index: Index,
@@ -46,7 +53,7 @@ impl KeyTable {
 
     /// The key at a position.
     #[must_use]
-    pub fn get(&self, at: usize) -> Option<&Rc<Key>> {
+    pub fn get(&self, at: usize) -> Option<&Key> {
         self.keys.get(at)
     }
 
@@ -64,13 +71,13 @@ impl KeyTable {
         self.digests.push(key.digest);
         let Self { index, digests, .. } = self;
         index.insert(at, &key.digest, |at| digests.get(usize::try_from(at).ok()?));
-        self.keys.push(Rc::new(key));
+        self.keys.push(key);
         Ok(())
     }
 
     /// All keys, in the order of the configuration.
     pub fn iter(&self) -> impl Iterator<Item = &Key> {
-        self.keys.iter().map(Rc::as_ref)
+        self.keys.iter()
     }
 
     /// How many there are.
@@ -94,7 +101,7 @@ mod tests {
         Key {
             digest,
             consumer: None,
-            identity: Consumer::default(),
+            identity: Rc::default(),
             scopes: Rc::from([]),
             not_before: None,
             expires_at: None,
