@@ -120,6 +120,7 @@ impl Headers {
     /// The first value, where the proxy itself guarantees that there is only one (pseudo headers)
     /// or where any will do. For anything that decides something, use [`Headers::sole`].
     #[must_use]
+    #[inline(never)]
     pub fn first(&self, name: &str) -> Option<&[u8]> {
         self.get_all(name).next()
     }
@@ -160,6 +161,14 @@ impl Headers {
             .iter()
             .filter(|e| e.change != Change::Removed)
             .map(|e| (self.slice(e.name), self.slice(e.value)))
+    }
+
+    /// Names of a length that fits. Most names need not be looked at to know that they are others.
+    pub fn names_of_length(&self, fits: impl Fn(usize) -> bool) -> impl Iterator<Item = &[u8]> {
+        self.entries
+            .iter()
+            .filter(move |e| fits(e.name.len) && e.change != Change::Removed)
+            .map(|e| self.slice(e.name))
     }
 
     /// How many pairs there are.

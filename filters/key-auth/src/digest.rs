@@ -6,17 +6,22 @@ use base64::engine::general_purpose::{
 };
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
+use tollgate_state::sha256;
 
 /// SHA-256 of a key. Not `PartialEq`: comparing takes the same time wherever the difference is.
 #[derive(Clone, Copy)]
-#[repr(align(32))] // in a list each lies within one cache line, so that comparing one costs what comparing another does
 pub struct Digest([u8; 32]);
+
+/// A digest in a list: each lies within one cache line, so that comparing one costs what comparing another does.
+#[derive(Clone, Copy)]
+#[repr(align(32))]
+pub(crate) struct Listed(pub(crate) Digest);
 
 impl Digest {
     /// Of a key as it was sent.
     #[must_use]
     pub fn of(key: &[u8]) -> Self {
-        Self(Sha256::digest(key).into())
+        Self(sha256::finish(&Sha256::new(), key))
     }
 
     /// Takes 32 bytes that are a digest already.

@@ -1,6 +1,7 @@
 //! Headers that name the consumer to the upstream. A client's own are removed from every request first.
 
 use crate::consumers::Described;
+use crate::marks::Marks;
 use std::rc::Rc;
 use tollgate_core::config::{Section, Value};
 use tollgate_core::problem::push_string;
@@ -15,8 +16,6 @@ pub(crate) struct Forwarding {
     metadata: Vec<(String, HeaderName)>,
     /// Never taken from a client; lower-case, `_` written as `-`.
     identity: Vec<HeaderName>,
-    /// How long their names are: a bit for each length, the last for all above it.
-    lengths: u64,
 }
 
 /// Headers that carry the message itself.
@@ -45,7 +44,6 @@ impl Forwarding {
                 scopes: None,
                 metadata: Vec::new(),
                 identity: Vec::new(),
-                lengths: 0,
             },
         };
         for value in top.items("remove_headers") {
@@ -54,11 +52,6 @@ impl Forwarding {
             }
         }
         forwarding.identity = seen.iter().map(with_dashes).collect();
-        let bits = forwarding
-            .identity
-            .iter()
-            .map(|own| length_bit(own.as_str().len()));
-        forwarding.lengths = bits.fold(0, |all, bit| all | bit);
         forwarding
     }
 
@@ -88,7 +81,6 @@ impl Forwarding {
             scopes,
             metadata,
             identity: Vec::new(),
-            lengths: 0,
         }
     }
 
@@ -112,20 +104,6 @@ impl Forwarding {
     /// Removes what a client must not claim. `x_consumer_id` is removed, too: CGI, WSGI and the like read
     /// it as the same variable as `x-consumer-id`.
     pub(crate) fn strip(&self, request: &mut Headers) {
-        // Most names are not even as long as one of ours.
-        let is_own = |name: &[u8]| self.lengths & length_bit(name.len()) != 0 && self.is_own(name);
-        if request.iter().any(|(name, _)| is_own(name)) {
-            self.strip_claimed(request);
-        }
-    }
-
-    #[inline(never)]
-    fn is_own(&self, name: &[u8]) -> bool {
-        self.identity.iter().any(|own| same(name, own))
-    }
-
-    #[cold]
-    fn strip_claimed(&self, request: &mut Headers) {
         let claimed: Vec<HeaderName> = request
             .iter()
             .filter(|(name, _)| self.is_own(name))
@@ -133,6 +111,17 @@ impl Forwarding {
             .collect();
         for name in &claimed {
             request.remove(name);
+        }
+    }
+
+    fn is_own(&self, name: &[u8]) -> bool {
+        self.identity.iter().any(|own| same(name, own))
+    }
+
+    /// Marks what [`Forwarding::strip`] removes.
+    pub(crate) fn mark(&self, marks: &mut Marks) {
+        for own in &self.identity {
+            marks.add(own.as_str().as_bytes());
         }
     }
 
@@ -183,10 +172,6 @@ impl Forwarding {
 pub(crate) fn joined(all: &[Rc<str>], by: &str) -> Rc<[u8]> {
     let all: Vec<&str> = all.iter().map(|s| &**s).collect();
     Rc::from(all.join(by).into_bytes())
-}
-
-fn length_bit(length: usize) -> u64 {
-    1 << length.min(63)
 }
 
 fn claim(name: &'static str, seen: &mut Vec<HeaderName>) -> Option<HeaderName> {

@@ -5,7 +5,7 @@
 //! place whose tag fits, or one of nothing where none does, as with nearly every wrong key. So neither how full a bucket is nor how
 //! much of a digest was guessed shows in the time.
 
-use crate::digest::Digest;
+use crate::digest::{Digest, Listed};
 use hashbrown::DefaultHashBuilder;
 use std::hash::BuildHasher;
 
@@ -36,7 +36,7 @@ const HIGHEST: u64 = LOWEST << 15;
 const PLACES: u64 = 0x0003_0003_0007_0007;
 
 /// What is compared where nothing fits.
-static NOTHING: Digest = Digest::from_bytes([0; 32]);
+static NOTHING: Listed = Listed(Digest::from_bytes([0; 32]));
 
 /// Positions of keys in a list that somebody else keeps.
 #[derive(Default)]
@@ -73,7 +73,7 @@ impl Index {
             // Always the same bytes where nothing fits: those of some other key would lie elsewhere for every wrong one, and
             // take other times to be read.
             let lies_there = candidate.and_then(&digest_at);
-            let is_it = lies_there.unwrap_or(&NOTHING).is(digest);
+            let is_it = lies_there.unwrap_or(&NOTHING.0).is(digest);
             if is_it && lies_there.is_some() {
                 return candidate;
             }
@@ -262,7 +262,7 @@ mod tests {
             let mut fits = bucket.fits(tag);
             while fits != 0 {
                 found.extend(bucket.at(fits.trailing_zeros()));
-                fits &= fits - 1;
+                fits &= fits.wrapping_sub(1);
             }
             found.sort_unstable();
             expected.sort_unstable();

@@ -3,6 +3,7 @@
 use crate::consumers::{Described, Holder};
 use crate::digest::Digest;
 use crate::forward::{Forwarding, joined};
+use crate::marks::Marks;
 use crate::meters::HolderMeters;
 use crate::reason::Reason;
 use crate::remote::{Found as RemoteKey, Remote};
@@ -30,6 +31,8 @@ pub struct KeyAuth {
     pub(crate) table: KeyTable,
     pub(crate) remote: Option<RemoteKeys>,
     pub(crate) forwarding: Forwarding,
+    /// Of what [`KeyAuth::look_closer`] looks for.
+    pub(crate) marks: Marks,
     pub(crate) meters: HolderMeters,
     pub(crate) rotation: Rotation,
     pub(crate) max_key_bytes: usize,
@@ -49,6 +52,8 @@ pub struct Stream {
     /// `None`: the fallback, which requires a key.
     rule: Option<usize>,
     found: Found,
+    /// It has a header that only preflights have.
+    asks_cors: bool,
     /// Since when the request waits for the key set to be read, and how often it has looked.
     waits: Option<(UnixNanos, u8)>,
 }
@@ -105,15 +110,18 @@ impl Policy for KeyAuth {
     }
 
     fn on_wake(&self, stream: &mut Stream, exchange: &mut Exchange, world: &dyn World) -> Flow {
-        self.decide(stream, exchange, world)
+        self.decide(self.rule(stream), stream, exchange, world)
     }
 
+    #[inline(never)]
     fn prepare(&self, stream: &mut Stream, exchange: &mut Exchange, world: &dyn World) {
         if let Some(remote) = self.remote() {
             remote.serves();
         }
         // Before rules are matched: they could be about a header that only we may set.
-        self.forwarding.strip(&mut exchange.request);
+        if self.marks.could_be_in(&exchange.request) {
+            self.look_closer(stream, exchange);
+        }
         stream.rule = self.rules.iter().position(|r| r.matches(exchange, world));
         let rule = self.rule(stream);
         if rule.mode != Mode::Off {
@@ -121,7 +129,8 @@ impl Policy for KeyAuth {
                 max_bytes: self.max_key_bytes,
                 prefix: rule.prefix.as_deref(),
             };
-            stream.found = rule.sources.search(&exchange.request, &shape);
+            rule.sources
+                .search(&exchange.request, &shape, &mut stream.found);
         }
         if rule.hide {
             rule.sources.hide_query(&mut exchange.request);
@@ -138,11 +147,11 @@ impl Policy for KeyAuth {
         if rule.mode == Mode::Off {
             return pass_anonymous(rule, Reason::Off, exchange, world);
         }
-        if !self.run_on_preflight && is_preflight(exchange) {
+        if stream.asks_cors && is_preflight(exchange) {
             hide(rule, exchange);
             return pass_anonymous(rule, Reason::Preflight, exchange, world);
         }
-        self.decide(stream, exchange, world)
+        self.decide(rule, stream, exchange, world)
     }
 }
 
@@ -152,28 +161,46 @@ impl KeyAuth {
         matched.unwrap_or(&self.fallback)
     }
 
+    /// A header has the mark of one that a client must not send, or of a preflight's.
+    #[inline(never)]
+    fn look_closer(&self, stream: &mut Stream, exchange: &mut Exchange) {
+        self.forwarding.strip(&mut exchange.request);
+        stream.asks_cors = !self.run_on_preflight && exchange.request.contains(PREFLIGHT);
+    }
+
     fn remote(&self) -> Option<&Remote> {
         self.remote.as_ref().map(|keys| &keys.remote)
     }
 
-    fn decide(&self, stream: &mut Stream, exchange: &mut Exchange, world: &dyn World) -> Flow {
+    fn decide(
+        &self,
+        rule: &Rule,
+        stream: &mut Stream,
+        exchange: &mut Exchange,
+        world: &dyn World,
+    ) -> Flow {
         let Presented::Key(digest) = &stream.found.presented else {
-            return self.without_key(stream, exchange, world);
+            return self.without_key(rule, stream, exchange, world);
         };
         let found = self.table.find(digest);
         match found.and_then(|at| Some((at, self.table.get(at)?))) {
             Some((at, key)) => {
                 let known = Known { at: Some(at), key };
-                self.judge(known, stream, exchange, world)
+                self.judge(known, rule, stream, exchange, world)
             }
-            None => self.not_in_table(&{ *digest }, stream, exchange, world),
+            None => self.not_in_table(rule, stream, exchange, world),
         }
     }
 
     /// Nothing was presented, or nothing that could be a key.
     #[inline(never)]
-    fn without_key(&self, stream: &Stream, exchange: &mut Exchange, world: &dyn World) -> Flow {
-        let rule = self.rule(stream);
+    fn without_key(
+        &self,
+        rule: &Rule,
+        stream: &Stream,
+        exchange: &mut Exchange,
+        world: &dyn World,
+    ) -> Flow {
         let reason = match stream.found.presented {
             Presented::Nothing if rule.mode == Mode::Optional => {
                 hide(rule, exchange);
@@ -191,19 +218,18 @@ impl KeyAuth {
     #[inline(never)]
     fn not_in_table(
         &self,
-        digest: &Digest,
+        rule: &Rule,
         stream: &mut Stream,
         exchange: &mut Exchange,
         world: &dyn World,
     ) -> Flow {
-        let rule = self.rule(stream);
         let mut reason = Reason::Invalid;
-        if let Some(keys) = &self.remote {
+        if let (Some(keys), Presented::Key(digest)) = (&self.remote, &stream.found.presented) {
             match keys.remote.set() {
                 Some(set) => {
                     if let Some(found) = set.find(digest) {
                         let key = &keys.key(&found, digest, &self.forwarding);
-                        return self.judge(Known { at: None, key }, stream, exchange, world);
+                        return self.judge(Known { at: None, key }, rule, stream, exchange, world);
                     }
                 }
                 None if rule.mode != Mode::Observe && self.waits(stream, world) => {
@@ -220,11 +246,11 @@ impl KeyAuth {
     fn judge(
         &self,
         known: Known<'_>,
+        rule: &Rule,
         stream: &Stream,
         exchange: &mut Exchange,
         world: &dyn World,
     ) -> Flow {
-        let rule = self.rule(stream);
         let Known { at, key } = known;
         if key.is_limited()
             && let Some(reason) = fault(key, world)
@@ -407,8 +433,12 @@ fn hide(rule: &Rule, exchange: &mut Exchange) {
     }
 }
 
+/// The header that makes a request a preflight.
+pub(crate) const PREFLIGHT: &str = "access-control-request-method";
+
 /// A CORS preflight (<https://fetch.spec.whatwg.org/#cors-preflight-request>): browsers send it without
 /// credentials and without a body. One that asks to be taken for another method is none.
+#[inline(never)]
 fn is_preflight(exchange: &Exchange) -> bool {
     const OVERRIDES: [&str; 3] = [
         "x-http-method-override",
@@ -419,6 +449,6 @@ fn is_preflight(exchange: &Exchange) -> bool {
     exchange.method() == b"OPTIONS"
         && exchange.bodyless
         && request.contains("origin")
-        && request.contains("access-control-request-method")
+        && request.contains(PREFLIGHT)
         && !OVERRIDES.iter().any(|name| request.contains(name))
 }

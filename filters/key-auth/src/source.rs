@@ -165,34 +165,28 @@ impl Sources {
     }
 
     /// Looks for credentials. Two are two, even if they are equal.
-    pub(crate) fn search(&self, request: &Headers, shape: &Shape<'_>) -> Found {
+    pub(crate) fn search(&self, request: &Headers, shape: &Shape<'_>, found: &mut Found) {
         let Some(name) = &self.header else {
-            return self.search_all(request, shape);
+            return self.search_all(request, shape, found);
         };
-        Found {
-            presented: match request.sole(name.as_str()) {
-                Ok(Some(line)) => shape.judge(trimmed(line)),
-                Ok(None) => Presented::Nothing,
-                Err(Duplicate) => Presented::Several,
-            },
-            by_bearer: false,
+        match request.sole(name.as_str()) {
+            Ok(Some(line)) => shape.judge(trimmed(line), &mut found.presented),
+            Ok(None) => {}
+            Err(Duplicate) => found.presented = Presented::Several,
         }
     }
 
     #[inline(never)]
-    fn search_all(&self, request: &Headers, shape: &Shape<'_>) -> Found {
+    fn search_all(&self, request: &Headers, shape: &Shape<'_>, found: &mut Found) {
         let mut search = Search::default();
         for source in &self.all {
             source.search(request, &mut search);
         }
-        let presented = match (search.count, &search.key) {
-            (0, _) | (_, None) => Presented::Nothing,
-            (1, Some(key)) => shape.judge(key),
-            _ => Presented::Several,
-        };
-        Found {
-            presented,
-            by_bearer: search.by_bearer,
+        found.by_bearer = search.by_bearer;
+        match (search.count, &search.key) {
+            (0, _) | (_, None) => {}
+            (1, Some(key)) => shape.judge(key, &mut found.presented),
+            _ => found.presented = Presented::Several,
         }
     }
 
@@ -253,8 +247,9 @@ fn trimmed(line: &[u8]) -> &[u8] {
 }
 
 impl Shape<'_> {
-    fn judge(&self, key: &[u8]) -> Presented {
-        if key.is_empty() {
+    /// Fills it in in place: a digest that is handed on is copied each time.
+    fn judge(&self, key: &[u8], into: &mut Presented) {
+        *into = if key.is_empty() {
             Presented::Empty
         } else if key.len() > self.max_bytes {
             Presented::TooLong
@@ -262,7 +257,7 @@ impl Shape<'_> {
             Presented::WrongPrefix
         } else {
             Presented::Key(Digest::of(key))
-        }
+        };
     }
 }
 

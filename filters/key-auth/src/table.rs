@@ -1,6 +1,6 @@
 //! All keys of a configuration, found by digest.
 
-use crate::digest::Digest;
+use crate::digest::{Digest, Listed};
 use crate::index::Index;
 use std::rc::Rc;
 use tollgate_core::{Consumer, HeaderName, UnixNanos};
@@ -39,7 +39,7 @@ impl Key {
 pub struct KeyTable {
     keys: Vec<Key>,
     /// The digests once more, one after the other, for the search.
-    digests: Vec<Digest>,
+    digests: Vec<Listed>,
     index: Index,
 }
 
@@ -47,7 +47,7 @@ impl KeyTable {
     /// The position of the key with this digest. How long it takes says nothing about how close a wrong digest comes.
     #[must_use]
     pub fn find(&self, digest: &Digest) -> Option<usize> {
-        let at = |at: u32| self.digests.get(usize::try_from(at).ok()?);
+        let at = |at: u32| Some(&self.digests.get(usize::try_from(at).ok()?)?.0);
         usize::try_from(self.index.find(digest, at)?).ok()
     }
 
@@ -68,9 +68,11 @@ impl KeyTable {
         if self.find(&key.digest).is_some() {
             return Err(Box::new(key));
         }
-        self.digests.push(key.digest);
+        self.digests.push(Listed(key.digest));
         let Self { index, digests, .. } = self;
-        index.insert(at, &key.digest, |at| digests.get(usize::try_from(at).ok()?));
+        index.insert(at, &key.digest, |at| {
+            Some(&digests.get(usize::try_from(at).ok()?)?.0)
+        });
         self.keys.push(key);
         Ok(())
     }
