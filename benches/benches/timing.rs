@@ -150,7 +150,7 @@ fn main() {
                 let key = Key {
                     digest: Digest::from_bytes(digest(i)),
                     consumer: None,
-                    identity: Consumer::default(),
+                    identity: Consumer::default().into(),
                     scopes: [].into(),
                     not_before: None,
                     expires_at: None,

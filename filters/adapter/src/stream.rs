@@ -130,9 +130,7 @@ impl Stream {
     fn ask_first(&mut self, bodyless: bool, at: At<'_>) -> Step {
         let running = at.running;
         self.exchange.bodyless = bodyless;
-        self.exchange
-            .facts
-            .want(running.gateway.filter_state.clone());
+        self.exchange.facts.want(running.gateway.filter_state);
         self.exchange.can_hold_response = running.watch.can_hold_response();
         self.ask(at.running, |drive, chain, exchange, proxy| {
             drive.request_headers(chain, exchange, proxy)

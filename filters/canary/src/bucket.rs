@@ -2,6 +2,7 @@
 //! the same answer, and must therefore never change.
 
 use sha2::{Digest, Sha256};
+use tollgate_state::sha256;
 
 /// How many buckets there are: one for each hundredth of a percent (a basis point).
 pub const BUCKETS: u16 = 10_000;
@@ -16,7 +17,7 @@ impl Salt {
     }
 
     pub(crate) fn bucket(&self, key: &[u8]) -> u16 {
-        let digest = self.0.clone().chain_update(key).finalize();
+        let digest = sha256::finish(&self.0, key);
         let first = digest.first_chunk().copied().unwrap_or_default();
         scale(u64::from_be_bytes(first))
     }

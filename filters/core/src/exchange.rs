@@ -1,182 +1,9 @@
 //! One HTTP exchange: the request and its answer, as policies see and change them.
 
-use crate::headers::{Headers, MOST_SPARE_BYTES};
-use crate::world::{Attribute, World};
+pub use crate::facts::{Consumer, Facts, StateName, StateNames, state_name};
+use crate::headers::Headers;
+use crate::world::World;
 use std::any::Any;
-use std::ops::Range;
-use std::rc::Rc;
-
-/// Who sent the request, once a credential has been accepted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Consumer {
-    /// Identifier from the configuration; safe in headers, logs and metric labels.
-    pub id: Rc<str>,
-    /// Groups, in the order of the configuration.
-    pub groups: Rc<[Rc<str>]>,
-    /// Which of the consumer's keys was used.
-    pub key_id: Option<Rc<str>>,
-}
-
-impl Consumer {
-    /// Whether the consumer is in the group.
-    #[must_use]
-    pub fn in_group(&self, group: &str) -> bool {
-        self.groups.iter().any(|g| &**g == group)
-    }
-}
-
-/// What policies found out, for those behind them, the access log and tracing.
-#[derive(Debug, Default)]
-pub struct Facts {
-    consumer: Option<Consumer>,
-    consumer_known: bool,
-    wanted: Option<Rc<[&'static str]>>,
-    pending: Vec<(&'static str, Range<usize>)>,
-    values: Vec<u8>,
-}
-
-/// Filter state names. Envoy shows them as `%FILTER_STATE(wasm.NAME:PLAIN)%`.
-pub mod state_name {
-    /// The consumer's id.
-    pub const CONSUMER: &str = "tollgate.consumer";
-    /// The consumer's groups, joined by `,`: read by Tollgate filters loaded after key auth.
-    pub const GROUPS: &str = "tollgate.groups";
-    /// The id of the key that was used.
-    pub const KEY_ID: &str = "tollgate.key_id";
-    /// The consumer's metadata that key auth forwards, as a JSON object of texts.
-    pub const METADATA: &str = "tollgate.metadata";
-    /// The canary variant, `flag:variant`, several joined by `,`.
-    pub const VARIANT: &str = "tollgate.variant";
-    /// Why the canary chose it.
-    pub const VARIANT_REASON: &str = "tollgate.variant_reason";
-    /// The cost in the currency of the price table, plain decimal.
-    pub const COST: &str = "tollgate.cost";
-    /// The price rule that applied.
-    pub const PRICE: &str = "tollgate.price";
-    /// Tokens as `input,output`.
-    pub const TOKENS: &str = "tollgate.tokens";
-    /// The model that answered, as the answer names it, else as the request does.
-    pub const MODEL: &str = "tollgate.model";
-    /// What is left of the budget closest to its end, plain decimal.
-    pub const BUDGET_REMAINING: &str = "tollgate.budget_remaining";
-    /// The webhook verdict: `verified`, `unverified` or a reason of refusal.
-    pub const WEBHOOK: &str = "tollgate.webhook";
-    /// The id of the webhook secret that matched.
-    pub const WEBHOOK_SECRET: &str = "tollgate.webhook_secret";
-    /// The limit that refused.
-    pub const LIMIT: &str = "tollgate.limit";
-    /// The limits in shadow mode that would have refused, joined by `,`.
-    pub const SHADOW_LIMIT: &str = "tollgate.shadow_limit";
-    /// The budget that refused, or of which little is left.
-    pub const BUDGET: &str = "tollgate.budget";
-    /// All of them.
-    pub const ALL: [&str; 16] = [
-        CONSUMER,
-        GROUPS,
-        KEY_ID,
-        METADATA,
-        VARIANT,
-        VARIANT_REASON,
-        COST,
-        PRICE,
-        TOKENS,
-        MODEL,
-        BUDGET_REMAINING,
-        WEBHOOK,
-        WEBHOOK_SECRET,
-        LIMIT,
-        SHADOW_LIMIT,
-        BUDGET,
-    ];
-}
-
-impl Facts {
-    /// Whether a value of that name would be published at all.
-    #[must_use]
-    pub fn wants(&self, name: &str) -> bool {
-        self.wanted.as_ref().is_none_or(|w| w.contains(&name))
-    }
-
-    /// The consumer, once [`Exchange::consumer`] was asked for it.
-    #[must_use]
-    pub fn consumer(&self) -> Option<&Consumer> {
-        self.consumer.as_ref()
-    }
-
-    /// Called by key auth with its verdict: `None` is "anonymous", which also ends the search.
-    pub fn set_consumer(&mut self, consumer: Option<Consumer>) {
-        self.consumer = consumer;
-        self.consumer_known = true;
-    }
-
-    /// Leaves a value in filter state, for the access log, tracing and filters loaded separately.
-    /// `name` is one of [`state_name`]; what the configuration does not want is dropped at once.
-    #[inline]
-    pub fn publish(&mut self, name: &'static str, value: impl AsRef<[u8]>) {
-        self.publish_bytes(name, value.as_ref());
-    }
-
-    #[inline(never)]
-    fn publish_bytes(&mut self, name: &'static str, value: &[u8]) {
-        if !self.wants(name) {
-            return;
-        }
-        if self.pending.is_empty() {
-            self.pending.reserve(4);
-            self.values.reserve(128);
-        }
-        self.pending.retain(|(n, _)| *n != name);
-        let start = self.values.len();
-        self.values.extend_from_slice(value);
-        self.pending.push((name, start..self.values.len()));
-    }
-
-    /// Whether something was published since the last [`Facts::drain_published`].
-    #[must_use]
-    pub fn is_pending(&self) -> bool {
-        !self.pending.is_empty()
-    }
-
-    /// Shows what was published since the last call, for the proxy.
-    pub fn drain_published(&mut self, mut show: impl FnMut(&'static str, &[u8])) {
-        for (name, range) in &self.pending {
-            show(name, self.values.get(range.clone()).unwrap_or_default());
-        }
-        self.pending.clear();
-        self.values.clear();
-    }
-
-    /// Limits what is published to these names; each costs a hostcall and Envoy an object.
-    pub fn want(&mut self, names: Option<Rc<[&'static str]>>) {
-        self.wanted = names;
-    }
-
-    /// Forgets everything but the room for it.
-    fn clear(&mut self) {
-        let Self {
-            consumer,
-            consumer_known,
-            wanted,
-            pending,
-            values,
-        } = self;
-        *consumer = None;
-        *consumer_known = false;
-        *wanted = None;
-        pending.clear();
-        values.clear();
-        if values.capacity() > MOST_SPARE_BYTES {
-            *values = Vec::new();
-        }
-    }
-
-    /// What was published since the last call, as values of their own.
-    pub fn take_published(&mut self) -> Vec<(&'static str, Vec<u8>)> {
-        let mut all = Vec::new();
-        self.drain_published(|name, value| all.push((name, value.to_vec())));
-        all
-    }
-}
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -259,7 +86,7 @@ impl Exchange {
 
     /// Limits what is published to these names; each costs a hostcall and Envoy an object.
     #[must_use]
-    pub fn publishing(mut self, names: Option<Rc<[&'static str]>>) -> Self {
+    pub fn publishing(mut self, names: StateNames) -> Self {
         self.facts.want(names);
         self
     }
@@ -276,16 +103,22 @@ impl Exchange {
         self.request.first(":authority").unwrap_or_default()
     }
 
+    /// `:path`: the path and the query.
+    #[must_use]
+    pub fn target(&self) -> &[u8] {
+        self.request.first(":path").unwrap_or_default()
+    }
+
     /// `:path` up to the query.
     #[must_use]
     pub fn path(&self) -> &[u8] {
-        split_path(self.request.first(":path").unwrap_or_default()).0
+        split_path(self.target()).0
     }
 
     /// The query, without its `?`.
     #[must_use]
     pub fn query(&self) -> Option<&[u8]> {
-        split_path(self.request.first(":path").unwrap_or_default()).1
+        split_path(self.target()).1
     }
 
     /// Whether the request is gRPC (its answer will then be, too).
@@ -299,31 +132,8 @@ impl Exchange {
     /// The consumer: from key auth in this chain, else from a key-auth filter loaded before this
     /// one, by filter state, which a client cannot forge.
     pub fn consumer(&mut self, world: &dyn World) -> Option<&Consumer> {
-        if !self.facts.consumer_known {
-            self.facts.consumer_known = true;
-            self.facts.consumer = consumer_from_filter_state(world);
-        }
-        self.facts.consumer.as_ref()
+        self.facts.find_consumer(world)
     }
-}
-
-#[cold]
-fn consumer_from_filter_state(world: &dyn World) -> Option<Consumer> {
-    let text = |name| {
-        let bytes = world.attribute(Attribute::FilterState(name))?;
-        String::from_utf8(bytes).ok().filter(|t| !t.is_empty())
-    };
-    let id = text(state_name::CONSUMER)?;
-    let groups = text(state_name::GROUPS).unwrap_or_default();
-    Some(Consumer {
-        id: Rc::from(id),
-        groups: groups
-            .split(',')
-            .filter(|g| !g.is_empty())
-            .map(Rc::from)
-            .collect(),
-        key_id: text(state_name::KEY_ID).map(Rc::from),
-    })
 }
 
 fn split_path(path: &[u8]) -> (&[u8], Option<&[u8]>) {

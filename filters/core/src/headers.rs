@@ -112,6 +112,7 @@ impl Headers {
     /// The first value, where the proxy itself guarantees that there is only one (pseudo headers)
     /// or where any will do. For anything that decides something, use [`Headers::sole`].
     #[must_use]
+    #[inline(never)]
     pub fn first(&self, name: &str) -> Option<&[u8]> {
         self.value_at(self.find(0, name))
     }
@@ -158,6 +159,14 @@ impl Headers {
             .iter()
             .filter(|e| e.name.len != NO_NAME.len)
             .map(|e| (slice(&self.bytes, e.name), slice(&self.bytes, e.value)))
+    }
+
+    /// Names of a length that fits. Most names need not be looked at to know that they are others.
+    pub fn names_of_length(&self, fits: impl Fn(usize) -> bool) -> impl Iterator<Item = &[u8]> {
+        self.entries
+            .iter()
+            .filter(move |e| fits(e.name.len) && e.name.len != NO_NAME.len)
+            .map(|e| slice(&self.bytes, e.name))
     }
 
     /// How many pairs there are.

@@ -31,6 +31,7 @@ pub mod config;
 pub mod cookie;
 pub mod drive;
 pub mod exchange;
+mod facts;
 pub mod flow;
 pub mod headers;
 pub mod json;

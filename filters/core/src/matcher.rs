@@ -15,6 +15,8 @@ pub struct Matcher {
     methods: Vec<Vec<u8>>,
     headers: Vec<HeaderPattern>,
     route: Option<Vec<u8>>,
+    /// It asks for more than a path, as few do.
+    more: bool,
 }
 
 #[derive(Debug)]
@@ -65,7 +67,7 @@ impl Matcher {
     #[must_use]
     pub fn compile(value: Value<'_>) -> Option<Self> {
         let section = value.section()?;
-        let matcher = Self {
+        let mut matcher = Self {
             hosts: section
                 .items("hosts")
                 .iter()
@@ -81,7 +83,12 @@ impl Matcher {
             route: section
                 .optional("route")
                 .and_then(|v| v.nonempty().map(|t| t.as_bytes().to_vec())),
+            more: false,
         };
+        matcher.more = !matcher.hosts.is_empty()
+            || !matcher.methods.is_empty()
+            || !matcher.headers.is_empty()
+            || matcher.route.is_some();
         section.finish();
         Some(matcher)
     }
@@ -97,12 +104,21 @@ impl Matcher {
 
     /// Whether the rule is about this request.
     #[must_use]
+    #[inline(never)]
     pub fn matches(&self, exchange: &Exchange, world: &dyn World) -> bool {
+        let path = match &self.path {
+            // No pattern has a `?`, so this need not look where the query begins.
+            Some(PathPattern::Prefix(prefix)) => exchange.target().starts_with(prefix),
+            Some(pattern) => pattern.matches(exchange),
+            None => true,
+        };
+        path && (!self.more || self.rest_matches(exchange, world))
+    }
+
+    /// All but the path.
+    #[inline(never)]
+    fn rest_matches(&self, exchange: &Exchange, world: &dyn World) -> bool {
         self.hosts_match(exchange)
-            && self
-                .path
-                .as_ref()
-                .is_none_or(|p| p.matches(exchange.path()))
             && (self.methods.is_empty() || self.methods.iter().any(|m| m == exchange.method()))
             && self.headers.iter().all(|h| h.matches(exchange))
             && self
@@ -145,7 +161,6 @@ impl Matcher {
         self.hosts.is_empty() || self.names_host(exchange)
     }
 
-    #[inline(never)]
     fn names_host(&self, exchange: &Exchange) -> bool {
         let host = without_port(exchange.authority()).to_ascii_lowercase();
         self.hosts.iter().any(|pattern| match pattern {
@@ -185,7 +200,9 @@ pub fn is_plain_path(path: &[u8]) -> bool {
 }
 
 impl PathPattern {
-    fn matches(&self, path: &[u8]) -> bool {
+    #[inline(never)]
+    fn matches(&self, exchange: &Exchange) -> bool {
+        let path = exchange.path();
         match self {
             Self::Exact(exact) => path == exact,
             Self::Prefix(prefix) => path.starts_with(prefix),

@@ -156,8 +156,8 @@ proptest! {
             act(&mut after.response_trailers, deed);
         }
         after.facts.publish(state_name::CONSUMER, "somebody else");
-        after.facts.set_consumer(Some(Consumer::default()));
-        after.facts.want(Some(Rc::from([state_name::COST])));
+        after.facts.set_consumer(Some(Rc::new(Consumer::default())));
+        after.facts.want([state_name::COST].into_iter().collect());
         after.new_body = Some(b"body".to_vec());
         after.status = Some(503);
         after.replied = Some("details".to_owned());

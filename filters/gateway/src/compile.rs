@@ -3,7 +3,7 @@
 use crate::chain::{Canary, Chain, Cost, EarlyLimits, KeyAuth, Limits, WebhookSignature};
 use std::rc::Rc;
 use tollgate_core::config::{Compile, EnvLookup, Report, Root, Section};
-use tollgate_core::exchange::state_name;
+use tollgate_core::exchange::{StateName, StateNames, state_name};
 use tollgate_core::{Metrics, Then};
 
 /// A root id, the section of the gateway's configuration that it stands for, and whether this
@@ -63,8 +63,8 @@ pub struct Gateway {
     pub root_id: &'static str,
     /// What its shared data is called, if the configuration says so; else the plugin's name.
     pub state_id: Option<String>,
-    /// Which facts are left in filter state; `None`: all.
-    pub filter_state: Option<Rc<[&'static str]>>,
+    /// Which facts are left in filter state.
+    pub filter_state: StateNames,
     /// One line about what is in it, for the log.
     pub summary: String,
 }
@@ -152,7 +152,7 @@ pub fn compile(
 
 /// What the gateway leaves in filter state unless told otherwise: what a log line needs. Each value costs a
 /// hostcall and an object in Envoy, for every request.
-const GATEWAY_STATE: &[&str] = &[
+const GATEWAY_STATE: [StateName; 10] = [
     state_name::CONSUMER,
     state_name::VARIANT,
     state_name::COST,
@@ -166,16 +166,21 @@ const GATEWAY_STATE: &[&str] = &[
 ];
 
 /// A single filter leaves everything: filters loaded after it need some of it, and it has less.
-fn filter_state(top: &Section<'_>, root_id: &str) -> Option<Rc<[&'static str]>> {
+fn filter_state(top: &Section<'_>, root_id: &str) -> StateNames {
     let Some(value) = top.optional("filter_state") else {
-        return (root_id == GATEWAY).then(|| Rc::from(GATEWAY_STATE));
+        return if root_id == GATEWAY {
+            GATEWAY_STATE.into_iter().collect()
+        } else {
+            StateNames::ALL
+        };
     };
-    let words: Vec<(&str, &'static str)> = state_name::ALL
-        .iter()
-        .map(|name| (name.strip_prefix("tollgate.").unwrap_or(name), *name))
-        .collect();
-    let names = value.list()?;
-    Some(names.iter().filter_map(|v| v.one_of(&words)).collect())
+    let words = state_name::ALL.map(|name| {
+        let text = name.as_str();
+        (text.strip_prefix("tollgate.").unwrap_or(text), name)
+    });
+    // What is no list is an error, and nothing of this is used.
+    let names = value.list().unwrap_or_default();
+    names.iter().filter_map(|v| v.one_of(&words)).collect()
 }
 
 fn resolve(root_id: &str, report: &Report) -> Option<&'static str> {

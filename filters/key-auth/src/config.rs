@@ -2,8 +2,9 @@
 
 use crate::consumers::{Consumers, KeyRules};
 use crate::forward::Forwarding;
+use crate::marks::Marks;
 use crate::meters::HolderMeters;
-use crate::policy::{KeyAuth, RemoteKeys};
+use crate::policy::{KeyAuth, PREFLIGHT, RemoteKeys};
 use crate::remote::Remote;
 use crate::rotation::Rotation;
 use crate::rules::{Defaults, Rule};
@@ -86,7 +87,13 @@ pub fn compile(section: Section<'_>, cx: &mut Compile<'_>) -> Option<KeyAuth> {
     let run_on_preflight = flag(&section, "run_on_preflight", false);
     let report = section.report();
     section.finish();
+    let mut marks = Marks::default();
+    forwarding.mark(&mut marks);
+    if !run_on_preflight {
+        marks.add(PREFLIGHT.as_bytes());
+    }
     report.is_ok().then_some(KeyAuth {
+        marks,
         rules,
         fallback,
         table: std::mem::take(&mut consumers.table),

@@ -173,11 +173,11 @@ impl Consumers {
             consumer: Some(self.ids.len()),
             headers: rules.forwarding.headers(&described),
             metadata: rules.forwarding.state(&described),
-            identity: Consumer {
+            identity: Rc::new(Consumer {
                 id: holder.id.clone(),
                 groups: holder.groups.clone(),
                 key_id: Some(id.clone()),
-            },
+            }),
             scopes,
             not_before,
             expires_at,
@@ -193,7 +193,7 @@ impl Consumers {
             value.error(format!(
                 "{} is the same key as {}",
                 names(&key),
-                other.map(|key| names(key)).unwrap_or_default()
+                other.map(names).unwrap_or_default()
             ));
         }
     }

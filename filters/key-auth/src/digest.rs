@@ -6,17 +6,22 @@ use base64::engine::general_purpose::{
 };
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
+use tollgate_state::sha256;
 
 /// SHA-256 of a key. Not `PartialEq`: comparing takes the same time wherever the difference is.
 #[derive(Clone, Copy)]
-#[repr(align(32))] // in a list each lies within one cache line, so that comparing one costs what comparing another does
 pub struct Digest([u8; 32]);
+
+/// A digest in a list: each lies within one cache line, so that comparing one costs what comparing another does.
+#[derive(Clone, Copy)]
+#[repr(align(32))]
+pub(crate) struct Listed(pub(crate) Digest);
 
 impl Digest {
     /// Of a key as it was sent.
     #[must_use]
     pub fn of(key: &[u8]) -> Self {
-        Self(Sha256::digest(key).into())
+        Self(sha256::finish(&Sha256::new(), key))
     }
 
     /// Takes 32 bytes that are a digest already.
@@ -51,12 +56,18 @@ impl Digest {
     /// Compares in constant time.
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {
-        // Words instead of bytes: the barriers of `subtle` against clever compilers cost a call each in WebAssembly.
-        let words = |digest: &Self| {
-            let (chunks, _) = digest.0.as_chunks::<8>();
-            [0, 1, 2, 3].map(|i: usize| chunks.get(i).map_or(0, |c| u64::from_le_bytes(*c)))
-        };
-        words(self).ct_eq(&words(other)).into()
+        // All bits that differ first, and only then the question whether there are any: the barriers of `subtle` against
+        // clever compilers are code in WebAssembly.
+        let (a, b) = (self.words(), other.words());
+        let differs = (a.0 ^ b.0) | (a.1 ^ b.1) | (a.2 ^ b.2) | (a.3 ^ b.3);
+        differs.ct_eq(&0).into()
+    }
+
+    /// The 32 bytes as four numbers.
+    pub(crate) fn words(&self) -> (u64, u64, u64, u64) {
+        let (chunks, _) = self.0.as_chunks::<8>();
+        let word = |i: usize| chunks.get(i).map_or(0, |c| u64::from_le_bytes(*c));
+        (word(0), word(1), word(2), word(3))
     }
 
     /// Base64 without padding: the shortest form that [`Digest::parse`] reads.

@@ -1,6 +1,7 @@
 //! Headers that name the consumer to the upstream. A client's own are removed from every request first.
 
 use crate::consumers::Described;
+use crate::marks::Marks;
 use std::rc::Rc;
 use tollgate_core::config::{Section, Value};
 use tollgate_core::problem::push_string;
@@ -85,9 +86,7 @@ impl Forwarding {
 
     /// Whether the header is one of those that are removed from every request.
     pub(crate) fn owns(&self, name: &HeaderName) -> bool {
-        self.identity
-            .iter()
-            .any(|own| same(name.as_str().as_bytes(), own))
+        self.is_own(name.as_str().as_bytes())
     }
 
     /// Warns about metadata that no consumer has.
@@ -107,11 +106,22 @@ impl Forwarding {
     pub(crate) fn strip(&self, request: &mut Headers) {
         let claimed: Vec<HeaderName> = request
             .iter()
-            .filter(|(name, _)| self.identity.iter().any(|own| same(name, own)))
+            .filter(|(name, _)| self.is_own(name))
             .filter_map(|(name, _)| HeaderName::parse(std::str::from_utf8(name).ok()?))
             .collect();
         for name in &claimed {
             request.remove(name);
+        }
+    }
+
+    fn is_own(&self, name: &[u8]) -> bool {
+        self.identity.iter().any(|own| same(name, own))
+    }
+
+    /// Marks what [`Forwarding::strip`] removes.
+    pub(crate) fn mark(&self, marks: &mut Marks) {
+        for own in &self.identity {
+            marks.add(own.as_str().as_bytes());
         }
     }
 

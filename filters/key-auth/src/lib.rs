@@ -28,6 +28,7 @@ mod cookie;
 mod digest;
 mod forward;
 mod index;
+mod marks;
 mod meters;
 mod policy;
 mod query;

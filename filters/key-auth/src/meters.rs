@@ -10,6 +10,8 @@ use tollgate_core::{MetricId, Metrics, World};
 /// Decisions of one rule.
 pub(crate) struct RuleMeters {
     decisions: Vec<(Reason, MetricId)>,
+    /// The one that most requests count, once more.
+    allowed: Option<MetricId>,
 }
 
 impl RuleMeters {
@@ -30,8 +32,17 @@ impl RuleMeters {
             let id = metrics.counter("tollgate_decisions_total", &labels);
             (*reason, id)
         };
+        let decisions: Vec<_> = possible.iter().map(register).collect();
         Self {
-            decisions: possible.iter().map(register).collect(),
+            allowed: id_of(&decisions, Reason::Allowed),
+            decisions,
+        }
+    }
+
+    /// The same as `count(Reason::Allowed)`.
+    pub(crate) fn count_allowed(&self, world: &dyn World) {
+        if let Some(id) = self.allowed {
+            world.count(id, 1);
         }
     }
 
@@ -47,6 +58,7 @@ pub(crate) struct HolderMeters {
     /// All consumers together that are in the remote key set only.
     others: Vec<(Reason, MetricId)>,
     keys: Vec<MetricId>,
+    by_consumer: bool,
     /// Whether metrics by key were asked for.
     pub(crate) by_key: bool,
 }
@@ -69,6 +81,7 @@ impl HolderMeters {
         let (by_consumer, by_key) = (asked("consumer"), asked("key"));
         section.finish();
         let mut meters = Self {
+            by_consumer,
             by_key,
             ..Self::default()
         };
@@ -103,6 +116,13 @@ impl HolderMeters {
 
     /// Counts a request that came with a true key, good or not; `at` is its place in the table, if it is there.
     pub(crate) fn count(&self, at: Option<usize>, key: &Key, reason: Reason, world: &dyn World) {
+        if self.by_consumer || self.by_key {
+            self.count_holder(at, key, reason, world);
+        }
+    }
+
+    #[inline(never)]
+    fn count_holder(&self, at: Option<usize>, key: &Key, reason: Reason, world: &dyn World) {
         let counters = match key.consumer {
             Some(consumer) => self.consumers.get(consumer),
             None => Some(&self.others),
@@ -117,7 +137,12 @@ impl HolderMeters {
 }
 
 fn count(counters: &[(Reason, MetricId)], reason: Reason, world: &dyn World) {
-    if let Some((_, id)) = counters.iter().find(|(r, _)| *r == reason) {
-        world.count(*id, 1);
+    if let Some(id) = id_of(counters, reason) {
+        world.count(id, 1);
     }
+}
+
+fn id_of(counters: &[(Reason, MetricId)], reason: Reason) -> Option<MetricId> {
+    let found = counters.iter().find(|(r, _)| *r == reason);
+    found.map(|(_, id)| *id)
 }

@@ -3,12 +3,13 @@
 use crate::consumers::{Described, Holder};
 use crate::digest::Digest;
 use crate::forward::{Forwarding, joined};
+use crate::marks::Marks;
 use crate::meters::HolderMeters;
 use crate::reason::Reason;
 use crate::remote::{Found as RemoteKey, Remote};
 use crate::rotation::Rotation;
 use crate::rules::{Mode, Rule};
-use crate::source::{Credential, Found, Presented, Shape};
+use crate::source::{Found, Presented, Shape};
 use crate::table::{Key, KeyTable};
 use hashbrown::HashMap;
 use std::rc::Rc;
@@ -30,6 +31,8 @@ pub struct KeyAuth {
     pub(crate) table: KeyTable,
     pub(crate) remote: Option<RemoteKeys>,
     pub(crate) forwarding: Forwarding,
+    /// Of what [`KeyAuth::look_closer`] looks for.
+    pub(crate) marks: Marks,
     pub(crate) meters: HolderMeters,
     pub(crate) rotation: Rotation,
     pub(crate) max_key_bytes: usize,
@@ -49,22 +52,24 @@ pub struct Stream {
     /// `None`: the fallback, which requires a key.
     rule: Option<usize>,
     found: Found,
+    /// It has a header that only preflights have.
+    asks_cors: bool,
     /// Since when the request waits for the key set to be read, and how often it has looked.
     waits: Option<(UnixNanos, u8)>,
 }
 
 /// A true key, and its place in the table, if it is there.
-#[derive(Clone)]
-pub(crate) struct Known {
+#[derive(Clone, Copy)]
+pub(crate) struct Known<'k> {
     at: Option<usize>,
-    pub(crate) key: Rc<Key>,
+    pub(crate) key: &'k Key,
 }
 
 /// Why a request does not pass, or under `observe` would not have.
-pub(crate) struct Refusal {
+pub(crate) struct Refusal<'k> {
     pub(crate) reason: Reason,
     /// The true key that was presented.
-    pub(crate) key: Option<Known>,
+    pub(crate) key: Option<Known<'k>>,
     /// A credential came by the Bearer scheme.
     pub(crate) by_bearer: bool,
     /// Forbidden, and only for want of a scope.
@@ -105,15 +110,18 @@ impl Policy for KeyAuth {
     }
 
     fn on_wake(&self, stream: &mut Stream, exchange: &mut Exchange, world: &dyn World) -> Flow {
-        self.decide(stream, exchange, world)
+        self.decide(self.rule(stream), stream, exchange, world)
     }
 
+    #[inline(never)]
     fn prepare(&self, stream: &mut Stream, exchange: &mut Exchange, world: &dyn World) {
         if let Some(remote) = self.remote() {
             remote.serves();
         }
         // Before rules are matched: they could be about a header that only we may set.
-        self.forwarding.strip(&mut exchange.request);
+        if self.marks.could_be_in(&exchange.request) {
+            self.look_closer(stream, exchange);
+        }
         stream.rule = self.rules.iter().position(|r| r.matches(exchange, world));
         let rule = self.rule(stream);
         if rule.mode != Mode::Off {
@@ -121,7 +129,8 @@ impl Policy for KeyAuth {
                 max_bytes: self.max_key_bytes,
                 prefix: rule.prefix.as_deref(),
             };
-            stream.found = rule.sources.search(&exchange.request, &shape);
+            rule.sources
+                .search(&exchange.request, &shape, &mut stream.found);
         }
         if rule.hide {
             rule.sources.hide_query(&mut exchange.request);
@@ -138,11 +147,11 @@ impl Policy for KeyAuth {
         if rule.mode == Mode::Off {
             return pass_anonymous(rule, Reason::Off, exchange, world);
         }
-        if !self.run_on_preflight && is_preflight(exchange) {
+        if stream.asks_cors && is_preflight(exchange) {
             hide(rule, exchange);
             return pass_anonymous(rule, Reason::Preflight, exchange, world);
         }
-        self.decide(stream, exchange, world)
+        self.decide(rule, stream, exchange, world)
     }
 }
 
@@ -152,34 +161,115 @@ impl KeyAuth {
         matched.unwrap_or(&self.fallback)
     }
 
+    /// A header has the mark of one that a client must not send, or of a preflight's.
+    #[inline(never)]
+    fn look_closer(&self, stream: &mut Stream, exchange: &mut Exchange) {
+        self.forwarding.strip(&mut exchange.request);
+        stream.asks_cors = !self.run_on_preflight && exchange.request.contains(PREFLIGHT);
+    }
+
     fn remote(&self) -> Option<&Remote> {
         self.remote.as_ref().map(|keys| &keys.remote)
     }
 
-    fn decide(&self, stream: &mut Stream, exchange: &mut Exchange, world: &dyn World) -> Flow {
-        let rule = self.rule(stream);
-        match self.judge(stream, rule, world.now()) {
-            Ok(Some(Known { at, key })) => {
-                self.meters.count(at, &key, Reason::Allowed, world);
-                self.rotation.used(at, &key, &self.table, world);
-                rule.meters.count(Reason::Allowed, world);
-                hide(rule, exchange);
-                self.identify(&key, exchange);
-                Flow::Continue
+    fn decide(
+        &self,
+        rule: &Rule,
+        stream: &mut Stream,
+        exchange: &mut Exchange,
+        world: &dyn World,
+    ) -> Flow {
+        let Presented::Key(digest) = &stream.found.presented else {
+            return self.without_key(rule, stream, exchange, world);
+        };
+        let found = self.table.find(digest);
+        match found.and_then(|at| Some((at, self.table.get(at)?))) {
+            Some((at, key)) => {
+                let known = Known { at: Some(at), key };
+                self.judge(known, rule, stream, exchange, world)
             }
-            Ok(None) => {
-                hide(rule, exchange);
-                pass_anonymous(rule, Reason::Anonymous, exchange, world)
-            }
-            Err(refusal)
-                if refusal.reason == Reason::NotLoaded
-                    && rule.mode != Mode::Observe
-                    && self.waits(stream, world) =>
-            {
-                Flow::HoldForWake
-            }
-            Err(refusal) => self.refuse(&refusal, rule, exchange, world),
+            None => self.not_in_table(rule, stream, exchange, world),
         }
+    }
+
+    /// Nothing was presented, or nothing that could be a key.
+    #[inline(never)]
+    fn without_key(
+        &self,
+        rule: &Rule,
+        stream: &Stream,
+        exchange: &mut Exchange,
+        world: &dyn World,
+    ) -> Flow {
+        let reason = match stream.found.presented {
+            Presented::Nothing if rule.mode == Mode::Optional => {
+                hide(rule, exchange);
+                return pass_anonymous(rule, Reason::Anonymous, exchange, world);
+            }
+            Presented::Nothing => Reason::Missing,
+            Presented::Several => Reason::Multiple,
+            Presented::WrongPrefix => Reason::WrongPrefix,
+            Presented::Empty | Presented::TooLong | Presented::Key(_) => Reason::Invalid,
+        };
+        self.refuse(stream.refusal(reason, None), rule, exchange, world)
+    }
+
+    /// A key of the remote set, or a wrong one.
+    #[inline(never)]
+    fn not_in_table(
+        &self,
+        rule: &Rule,
+        stream: &mut Stream,
+        exchange: &mut Exchange,
+        world: &dyn World,
+    ) -> Flow {
+        let mut reason = Reason::Invalid;
+        if let (Some(keys), Presented::Key(digest)) = (&self.remote, &stream.found.presented) {
+            match keys.remote.set() {
+                Some(set) => {
+                    if let Some(found) = set.find(digest) {
+                        let key = &keys.key(&found, digest, &self.forwarding);
+                        return self.judge(Known { at: None, key }, rule, stream, exchange, world);
+                    }
+                }
+                None if rule.mode != Mode::Observe && self.waits(stream, world) => {
+                    return Flow::HoldForWake;
+                }
+                None => reason = Reason::NotLoaded,
+            }
+        }
+        self.refuse(stream.refusal(reason, None), rule, exchange, world)
+    }
+
+    /// The client has proved that it holds the true key. Is it good, and may its holder do this? Where not, the client
+    /// may know what is wrong with it.
+    fn judge(
+        &self,
+        known: Known<'_>,
+        rule: &Rule,
+        stream: &Stream,
+        exchange: &mut Exchange,
+        world: &dyn World,
+    ) -> Flow {
+        let Known { at, key } = known;
+        if key.is_limited()
+            && let Some(reason) = fault(key, world)
+        {
+            return self.refuse(stream.refusal(reason, Some(known)), rule, exchange, world);
+        }
+        if let Err(forbidden) = rule.allows(key) {
+            let mut refusal = stream.refusal(Reason::Forbidden, Some(known));
+            refusal.scope = forbidden.scope;
+            return self.refuse(refusal, rule, exchange, world);
+        }
+        self.meters.count(at, key, Reason::Allowed, world);
+        if key.expires_at.is_some() {
+            self.rotation.used(at, key, &self.table, world);
+        }
+        rule.meters.count_allowed(world);
+        hide(rule, exchange);
+        identify(key, exchange);
+        Flow::Continue
     }
 
     /// The keys are being read right now, as after a new configuration: worth waiting for, but not for long.
@@ -194,97 +284,23 @@ impl KeyAuth {
         now < since.plus(PATIENCE) && looks < MOST_WAKES
     }
 
-    /// The key with this digest.
-    fn find(&self, digest: &Digest) -> Result<Option<Known>, Reason> {
-        if let Some(at) = self.table.find(digest) {
-            return Ok(self.table.get(at).map(|key| Known {
-                at: Some(at),
-                key: key.clone(),
-            }));
-        }
-        let Some(keys) = &self.remote else {
-            return Ok(None);
-        };
-        let Some(set) = keys.remote.set() else {
-            return Err(Reason::NotLoaded);
-        };
-        let found = set.find(digest);
-        Ok(found.map(|found| Known {
-            at: None,
-            key: Rc::new(keys.key(&found, digest, &self.forwarding)),
-        }))
-    }
-
-    /// The key that opens the door; `None` where none is needed.
-    fn judge(
-        &self,
-        stream: &Stream,
-        rule: &Rule,
-        now: UnixNanos,
-    ) -> Result<Option<Known>, Refusal> {
-        let by_bearer = stream.found.by_bearer;
-        let refusal = |reason, key| Refusal {
-            reason,
-            key,
-            by_bearer,
-            scope: false,
-        };
-        let digest = match stream.found.presented {
-            Presented::Nothing if rule.mode == Mode::Optional => return Ok(None),
-            Presented::Nothing => return Err(refusal(Reason::Missing, None)),
-            Presented::Several => return Err(refusal(Reason::Multiple, None)),
-            Presented::One(Credential::WrongPrefix) => {
-                return Err(refusal(Reason::WrongPrefix, None));
-            }
-            Presented::One(Credential::Empty | Credential::TooLong) => {
-                return Err(refusal(Reason::Invalid, None));
-            }
-            Presented::One(Credential::Key(digest)) => digest,
-        };
-        let Some(known) = self.find(&digest).map_err(|reason| refusal(reason, None))? else {
-            return Err(refusal(Reason::Invalid, None));
-        };
-        // From here on the client has proved that it holds the true key, and may know what is wrong with it.
-        let key = &known.key;
-        let fault = if key.revoked {
-            Some(Reason::Revoked)
-        } else if key.expires_at.is_some_and(|expires| now >= expires) {
-            Some(Reason::Expired)
-        } else if key.not_before.is_some_and(|from| now < from) {
-            Some(Reason::NotYetValid)
-        } else {
-            None
-        };
-        if let Some(reason) = fault {
-            return Err(refusal(reason, Some(known)));
-        }
-        match rule.allows(key) {
-            Ok(()) => Ok(Some(known)),
-            Err(forbidden) => Err(Refusal {
-                scope: forbidden.scope,
-                ..refusal(Reason::Forbidden, Some(known))
-            }),
-        }
-    }
-
     #[inline(never)]
     fn refuse(
         &self,
-        refusal: &Refusal,
+        refusal: Refusal<'_>,
         rule: &Rule,
         exchange: &mut Exchange,
         world: &dyn World,
     ) -> Flow {
         rule.meters.count(refusal.reason, world);
-        if let Some(known) = &refusal.key {
-            self.meters
-                .count(known.at, &known.key, refusal.reason, world);
+        if let Some(Known { at, key }) = refusal.key {
+            self.meters.count(at, key, refusal.reason, world);
         }
-        let key = refusal.key.as_ref().map(|known| &*known.key);
+        let key = refusal.key.map(|known| known.key);
         if rule.mode == Mode::Observe {
             hide(rule, exchange);
             match key.filter(|_| refusal.reason == Reason::Forbidden) {
-                Some(key) => self.identify(key, exchange),
+                Some(key) => identify(key, exchange),
                 None => exchange.facts.set_consumer(None),
             }
             return Flow::Continue;
@@ -300,7 +316,7 @@ impl KeyAuth {
             Some(remote) if refusal.reason == Reason::NotLoaded => Some(remote.retry_after(world)),
             _ => None,
         };
-        match rule.answers.refuse(refusal, key) {
+        match rule.answers.refuse(&refusal, key) {
             Some(reply) => match retry_after {
                 Some(seconds) => reply.header("retry-after", seconds.to_string()).into(),
                 None => reply.into(),
@@ -311,13 +327,31 @@ impl KeyAuth {
             }
         }
     }
+}
 
-    fn identify(&self, key: &Key, exchange: &mut Exchange) {
-        for (name, value) in &key.headers {
-            exchange.request.set(name, value);
+impl Stream {
+    fn refusal<'k>(&self, reason: Reason, key: Option<Known<'k>>) -> Refusal<'k> {
+        Refusal {
+            reason,
+            key,
+            by_bearer: self.found.by_bearer,
+            scope: false,
         }
-        publish(key, exchange);
-        exchange.facts.set_consumer(Some(key.identity.clone()));
+    }
+}
+
+/// What is wrong with a true key.
+#[inline(never)]
+fn fault(key: &Key, world: &dyn World) -> Option<Reason> {
+    let now = world.now();
+    if key.revoked {
+        Some(Reason::Revoked)
+    } else if key.expires_at.is_some_and(|expires| now >= expires) {
+        Some(Reason::Expired)
+    } else if key.not_before.is_some_and(|from| now < from) {
+        Some(Reason::NotYetValid)
+    } else {
+        None
     }
 }
 
@@ -345,11 +379,11 @@ impl RemoteKeys {
             consumer: place,
             headers: forwarding.headers(&described),
             metadata: forwarding.state(&described),
-            identity: Consumer {
+            identity: Rc::new(Consumer {
                 id: own.map_or_else(|| Rc::from(found.consumer), |own| own.id.clone()),
                 groups: groups.clone(),
                 key_id: Some(Rc::from(found.key_id)),
-            },
+            }),
             scopes: scopes.clone(),
             not_before: found.not_before,
             expires_at: found.expires_at,
@@ -358,17 +392,30 @@ impl RemoteKeys {
     }
 }
 
+/// Tells the upstream, the access log and the policies behind this one who it is.
+fn identify(key: &Key, exchange: &mut Exchange) {
+    for (name, value) in &key.headers {
+        exchange.request.set(name, value);
+    }
+    publish(key, exchange);
+    exchange.facts.set_consumer(Some(key.identity.clone()));
+}
+
 fn publish(key: &Key, exchange: &mut Exchange) {
     let who = &key.identity;
     let facts = &mut exchange.facts;
     facts.publish(state_name::CONSUMER, who.id.as_bytes());
-    if !who.groups.is_empty() && facts.wants(state_name::GROUPS) {
+    if facts.wants(state_name::GROUPS) && !who.groups.is_empty() {
         facts.publish(state_name::GROUPS, &*joined(&who.groups, ","));
     }
-    if let Some(key_id) = &who.key_id {
+    if facts.wants(state_name::KEY_ID)
+        && let Some(key_id) = &who.key_id
+    {
         facts.publish(state_name::KEY_ID, key_id.as_bytes());
     }
-    if let Some(metadata) = &key.metadata {
+    if facts.wants(state_name::METADATA)
+        && let Some(metadata) = &key.metadata
+    {
         facts.publish(state_name::METADATA, metadata);
     }
 }
@@ -386,8 +433,12 @@ fn hide(rule: &Rule, exchange: &mut Exchange) {
     }
 }
 
+/// The header that makes a request a preflight.
+pub(crate) const PREFLIGHT: &str = "access-control-request-method";
+
 /// A CORS preflight (<https://fetch.spec.whatwg.org/#cors-preflight-request>): browsers send it without
 /// credentials and without a body. One that asks to be taken for another method is none.
+#[inline(never)]
 fn is_preflight(exchange: &Exchange) -> bool {
     const OVERRIDES: [&str; 3] = [
         "x-http-method-override",
@@ -398,6 +449,6 @@ fn is_preflight(exchange: &Exchange) -> bool {
     exchange.method() == b"OPTIONS"
         && exchange.bodyless
         && request.contains("origin")
-        && request.contains("access-control-request-method")
+        && request.contains(PREFLIGHT)
         && !OVERRIDES.iter().any(|name| request.contains(name))
 }

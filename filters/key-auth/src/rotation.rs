@@ -91,6 +91,7 @@ impl Rotation {
     }
 
     /// A key was used; `at` is its place in the table, if it is there.
+    #[inline(never)]
     pub(crate) fn used(&self, at: Option<usize>, key: &Key, table: &KeyTable, world: &dyn World) {
         let Some(expires) = key.expires_at else {
             return;

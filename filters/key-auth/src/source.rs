@@ -4,6 +4,7 @@ use crate::digest::Digest;
 use crate::{cookie, query};
 use std::borrow::Cow;
 use tollgate_core::config::{Section, Value};
+use tollgate_core::headers::Duplicate;
 use tollgate_core::{HeaderName, Headers};
 
 /// One place.
@@ -21,6 +22,8 @@ pub(crate) enum Source {
 /// The places where a rule looks, in the order of the configuration.
 pub(crate) struct Sources {
     all: Vec<Source>,
+    /// All of it, where that is one whole header, as by default.
+    header: Option<HeaderName>,
     queries: Vec<String>,
     path: HeaderName,
 }
@@ -36,13 +39,8 @@ pub(crate) struct Shape<'a> {
 pub(crate) enum Presented {
     #[default]
     Nothing,
-    One(Credential),
     Several,
-}
-
-/// The one credential of a request.
-#[derive(Clone, Copy)]
-pub(crate) enum Credential {
+    /// One credential, and it could be a key.
     Key(Digest),
     Empty,
     TooLong,
@@ -72,7 +70,7 @@ impl<'r> Search<'r> {
 
     fn header(&mut self, request: &'r Headers, name: &HeaderName) {
         for line in request.get_all(name.as_str()) {
-            self.found(Cow::Borrowed(line.trim_ascii()));
+            self.found(Cow::Borrowed(trimmed(line)));
         }
     }
 
@@ -141,7 +139,12 @@ impl Sources {
             Source::Query(name) => Some(name.clone()),
             _ => None,
         };
+        let header = match all.as_slice() {
+            [Source::Header(name)] => Some(name.clone()),
+            _ => None,
+        };
         Self {
+            header,
             queries: all.iter().filter_map(query).collect(),
             path: HeaderName::from_static(":path"),
             all,
@@ -162,24 +165,43 @@ impl Sources {
     }
 
     /// Looks for credentials. Two are two, even if they are equal.
-    pub(crate) fn search(&self, request: &Headers, shape: &Shape<'_>) -> Found {
+    pub(crate) fn search(&self, request: &Headers, shape: &Shape<'_>, found: &mut Found) {
+        let Some(name) = &self.header else {
+            return self.search_all(request, shape, found);
+        };
+        match request.sole(name.as_str()) {
+            Ok(Some(line)) => shape.judge(trimmed(line), &mut found.presented),
+            Ok(None) => {}
+            Err(Duplicate) => found.presented = Presented::Several,
+        }
+    }
+
+    #[inline(never)]
+    fn search_all(&self, request: &Headers, shape: &Shape<'_>, found: &mut Found) {
         let mut search = Search::default();
         for source in &self.all {
             source.search(request, &mut search);
         }
-        let presented = match (search.count, &search.key) {
-            (0, _) | (_, None) => Presented::Nothing,
-            (1, Some(key)) => Presented::One(shape.judge(key)),
-            _ => Presented::Several,
-        };
-        Found {
-            presented,
-            by_bearer: search.by_bearer,
+        found.by_bearer = search.by_bearer;
+        match (search.count, &search.key) {
+            (0, _) | (_, None) => {}
+            (1, Some(key)) => shape.judge(key, &mut found.presented),
+            _ => found.presented = Presented::Several,
         }
     }
 
     /// Takes credentials out of headers and cookies.
     pub(crate) fn hide(&self, request: &mut Headers) {
+        match &self.header {
+            Some(name) => {
+                request.remove(name);
+            }
+            None => self.hide_all(request),
+        }
+    }
+
+    #[inline(never)]
+    fn hide_all(&self, request: &mut Headers) {
         for source in &self.all {
             match source {
                 Source::Header(name) => {
@@ -216,17 +238,26 @@ fn hide_scheme(request: &mut Headers, name: &HeaderName, scheme: &str) {
     }
 }
 
+/// The line without white space around it, which hardly any has.
+fn trimmed(line: &[u8]) -> &[u8] {
+    match line {
+        [first, .., last] if *first > b' ' && *last > b' ' => line,
+        _ => line.trim_ascii(),
+    }
+}
+
 impl Shape<'_> {
-    fn judge(&self, key: &[u8]) -> Credential {
-        if key.is_empty() {
-            Credential::Empty
+    /// Fills it in in place: a digest that is handed on is copied each time.
+    fn judge(&self, key: &[u8], into: &mut Presented) {
+        *into = if key.is_empty() {
+            Presented::Empty
         } else if key.len() > self.max_bytes {
-            Credential::TooLong
+            Presented::TooLong
         } else if self.prefix.is_some_and(|p| !key.starts_with(p.as_bytes())) {
-            Credential::WrongPrefix
+            Presented::WrongPrefix
         } else {
-            Credential::Key(Digest::of(key))
-        }
+            Presented::Key(Digest::of(key))
+        };
     }
 }
 

@@ -1,6 +1,6 @@
 //! All keys of a configuration, found by digest.
 
-use crate::digest::Digest;
+use crate::digest::{Digest, Listed};
 use crate::index::Index;
 use std::rc::Rc;
 use tollgate_core::{Consumer, HeaderName, UnixNanos};
@@ -12,7 +12,7 @@ pub struct Key {
     /// Whose key it is, in the order of the configuration; `None`: a consumer of the remote key set only.
     pub consumer: Option<usize>,
     /// The same, as other policies see it.
-    pub identity: Consumer,
+    pub identity: Rc<Consumer>,
     /// What the key may do.
     pub scopes: Rc<[Rc<str>]>,
     /// Works from this moment on.
@@ -27,12 +27,19 @@ pub struct Key {
     pub metadata: Option<Rc<[u8]>>,
 }
 
+impl Key {
+    /// Whether the key works only at some times, or never.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.revoked | self.not_before.is_some() | self.expires_at.is_some()
+    }
+}
+
 /// See the module.
 #[derive(Default)]
 pub struct KeyTable {
-    keys: Vec<Rc<Key>>,
+    keys: Vec<Key>,
     /// The digests once more, one after the other, for the search.
-    digests: Vec<Digest>,
+    digests: Vec<Listed>,
     index: Index,
 }
 
@@ -40,13 +47,13 @@ impl KeyTable {
     /// The position of the key with this digest. How long it takes says nothing about how close a wrong digest comes.
     #[must_use]
     pub fn find(&self, digest: &Digest) -> Option<usize> {
-        let at = |at: u32| self.digests.get(usize::try_from(at).ok()?);
+        let at = |at: u32| Some(&self.digests.get(usize::try_from(at).ok()?)?.0);
         usize::try_from(self.index.find(digest, at)?).ok()
     }
 
     /// The key at a position.
     #[must_use]
-    pub fn get(&self, at: usize) -> Option<&Rc<Key>> {
+    pub fn get(&self, at: usize) -> Option<&Key> {
         self.keys.get(at)
     }
 
@@ -61,16 +68,18 @@ impl KeyTable {
         if self.find(&key.digest).is_some() {
             return Err(Box::new(key));
         }
-        self.digests.push(key.digest);
+        self.digests.push(Listed(key.digest));
         let Self { index, digests, .. } = self;
-        index.insert(at, &key.digest, |at| digests.get(usize::try_from(at).ok()?));
-        self.keys.push(Rc::new(key));
+        index.insert(at, &key.digest, |at| {
+            Some(&digests.get(usize::try_from(at).ok()?)?.0)
+        });
+        self.keys.push(key);
         Ok(())
     }
 
     /// All keys, in the order of the configuration.
     pub fn iter(&self) -> impl Iterator<Item = &Key> {
-        self.keys.iter().map(Rc::as_ref)
+        self.keys.iter()
     }
 
     /// How many there are.
@@ -94,7 +103,7 @@ mod tests {
         Key {
             digest,
             consumer: None,
-            identity: Consumer::default(),
+            identity: Rc::default(),
             scopes: Rc::from([]),
             not_before: None,
             expires_at: None,

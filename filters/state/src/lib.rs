@@ -7,6 +7,7 @@
 //! | [`lease`] | tokens that a worker takes ahead | limits |
 //! | [`occupancy`] | how full the table is | limits |
 //! | [`cas`] | load, change, store: bounded tries | all |
+//! | [`sha256`] | the end of a hash, once for all policies | key auth, canary |
 //! | [`seed`] | the secret of the seeded hash, one per proxy | limits |
 //! | [`window`] | calendar days and months | budgets |
 //! | [`rollback`] | what became of each variant's requests lately, whether that is chance, and what was rolled back | canary |
@@ -29,6 +30,7 @@ pub mod occupancy;
 pub mod replay;
 pub mod rollback;
 pub mod seed;
+pub mod sha256;
 pub mod table;
 #[cfg(test)]
 mod testing;

@@ -93,7 +93,13 @@ pub struct WebhookStream {
     /// The verification that waits for the body.
     check: Option<Box<Check>>,
     /// The delivery that the replay guard let through.
-    claim: Option<(Rc<Rule>, Ticket)>,
+    claim: Option<Box<Claimed>>,
+}
+
+/// A delivery that is under way.
+struct Claimed {
+    rule: Rc<Rule>,
+    ticket: Ticket,
     /// The same, where the fleet is asked; and whether it has said that it is the first.
     visit: Option<(Visit, bool)>,
 }
@@ -213,13 +219,13 @@ impl WebhookSignature {
         match next {
             once::Next::Hold => return Flow::HoldForCall,
             once::Next::First => {
-                if let Some((_, first)) = &mut stream.visit {
+                if let Some((_, first)) = stream.visit() {
                     *first = true;
                 }
             }
-            once::Next::Pass => stream.visit = None,
+            once::Next::Pass => stream.forget_visit(),
             once::Next::Fault(fault) => {
-                stream.visit = None;
+                stream.forget_visit();
                 if !rule.report {
                     end_claim(stream, fault == Fault::Delivered, world);
                     return Self::repeated(rule, fault, exchange, world);
@@ -277,7 +283,11 @@ fn claim(
     };
     let fault = match replay.claim(&verified.identity, &rule.meters, world) {
         Claim::First(ticket) => {
-            stream.claim = Some((Rc::clone(rule), ticket));
+            let claimed = stream.claim.insert(Box::new(Claimed {
+                rule: Rc::clone(rule),
+                ticket,
+                visit: None,
+            }));
             let Some(once) = &replay.once else {
                 return Ok(None);
             };
@@ -286,7 +296,7 @@ fn claim(
                 verified.signed_at,
                 world,
             );
-            stream.visit = Some((visit, false));
+            claimed.visit = Some((visit, false));
             return Ok(Some(next));
         }
         Claim::Delivered => Fault::Delivered,
@@ -297,14 +307,38 @@ fn claim(
     if rule.report { Ok(None) } else { Err(fault) }
 }
 
+impl WebhookStream {
+    fn visit(&mut self) -> Option<&mut (Visit, bool)> {
+        self.claim.as_mut()?.visit.as_mut()
+    }
+
+    fn forget_visit(&mut self) {
+        if let Some(claimed) = &mut self.claim {
+            claimed.visit = None;
+        }
+    }
+}
+
 /// Tells the replay guard how a delivery ended; does nothing the second time.
 fn end_claim(stream: &mut WebhookStream, delivered: bool, world: &dyn World) {
-    if let Some((rule, ticket)) = stream.claim.take()
-        && let Some(replay) = &rule.replay
-    {
-        replay.end(ticket, delivered, &rule.meters, world);
-        if let (Some(once), Some((visit, true))) = (&replay.once, stream.visit.take()) {
-            once.end(&visit, delivered, world);
+    if let Some(claimed) = stream.claim.take() {
+        claimed.end(delivered, world);
+    }
+}
+
+impl Claimed {
+    #[inline(never)]
+    fn end(self, delivered: bool, world: &dyn World) {
+        let Self {
+            rule,
+            ticket,
+            visit,
+        } = self;
+        if let Some(replay) = &rule.replay {
+            replay.end(ticket, delivered, &rule.meters, world);
+            if let (Some(once), Some((visit, true))) = (&replay.once, visit) {
+                once.end(&visit, delivered, world);
+            }
         }
     }
 }
@@ -366,8 +400,11 @@ impl Policy for WebhookSignature {
         world: &dyn World,
         answer: &CallAnswer,
     ) -> Flow {
-        let rule = stream.claim.as_ref().map(|(rule, _)| Rc::clone(rule));
-        let Some((rule, (visit, _))) = rule.zip(stream.visit.as_mut()) else {
+        let rule = stream
+            .claim
+            .as_ref()
+            .map(|claimed| Rc::clone(&claimed.rule));
+        let Some((rule, (visit, _))) = rule.zip(stream.visit()) else {
             return Flow::Continue;
         };
         let Some(once) = rule.replay.as_ref().and_then(|r| r.once.as_ref()) else {
@@ -398,13 +435,13 @@ impl Policy for WebhookSignature {
         ResponseFlow::Continue
     }
 
-    /// No answer came: the client went away, or the upstream broke off.
     fn on_tick(&self, world: &dyn World) {
         if let Some(fleet) = &self.fleet {
             fleet.tick(world);
         }
     }
 
+    /// No answer came: the client went away, or the upstream broke off.
     fn on_log(&self, stream: &mut WebhookStream, _: &mut Exchange, world: &dyn World) {
         end_claim(stream, false, world);
     }

@@ -1,6 +1,7 @@
 //! The steps of a decision and their order.
 
 use super::{FIVE_PERCENT, Rig, one};
+use std::rc::Rc;
 use tollgate_core::exchange::{Consumer, Exchange};
 use tollgate_core::headers::Headers;
 use tollgate_core::policy::Policy;
@@ -317,10 +318,10 @@ fn the_consumer_of_key_auth_in_the_same_chain_is_the_key() {
     let rig = Rig::new(&sources("\"stable\""));
     let headers = Headers::from_pairs([(":path", "/"), ("x-user-id", "user-1")]);
     let mut exchange = Exchange::new(headers, true);
-    exchange.facts.set_consumer(Some(Consumer {
+    exchange.facts.set_consumer(Some(Rc::new(Consumer {
         id: "user-42".into(),
         ..Consumer::default()
-    }));
+    })));
     let mut stream = Default::default();
     let _ = rig
         .canary

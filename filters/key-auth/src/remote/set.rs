@@ -5,7 +5,7 @@
 
 use super::blocks::{Blocks, Names};
 use super::line::{self, Attributes, Head};
-use crate::digest::Digest;
+use crate::digest::{Digest, Listed};
 use crate::index::Index;
 use hashbrown::HashMap;
 use std::rc::Rc;
@@ -56,7 +56,7 @@ pub(crate) struct Found<'s> {
 /// A part of a set.
 #[derive(Default)]
 pub(crate) struct Segment {
-    digests: Blocks<Digest, 1024>,
+    digests: Blocks<Listed, 1024>,
     metas: Blocks<Meta, 2048>,
     names: Names,
     profiles: Vec<Profile>,
@@ -96,10 +96,10 @@ impl Segment {
             // The first second of 1970 is as long ago as its second one.
             expires_at: says.expires_at.map_or(0, |at| at.max(1)),
         });
-        self.digests.push(head.digest);
+        self.digests.push(Listed(head.digest));
         let Self { index, digests, .. } = self;
         index.insert(at, &head.digest, |at| {
-            digests.get(usize::try_from(at).ok()?)
+            Some(&digests.get(usize::try_from(at).ok()?)?.0)
         });
         Ok(())
     }
@@ -141,7 +141,7 @@ impl Segment {
     }
 
     fn find(&self, digest: &Digest) -> Option<Found<'_>> {
-        let at = |at: u32| self.digests.get(usize::try_from(at).ok()?);
+        let at = |at: u32| Some(&self.digests.get(usize::try_from(at).ok()?)?.0);
         let found = self.index.find(digest, at)?;
         self.key(self.metas.get(usize::try_from(found).ok()?)?)
     }

@@ -13,6 +13,7 @@ mod rotation;
 use crate::{KeyAuth, compile};
 use tollgate_core::config::{Compile, Report, parse};
 use tollgate_core::drive::{Drive, Step};
+use tollgate_core::exchange::StateName;
 use tollgate_core::metrics::stat_name;
 use tollgate_core::testing::TestWorld;
 use tollgate_core::{Exchange, Headers, LocalReply, Metrics, UnixNanos};
@@ -186,8 +187,8 @@ impl Outcome {
         one.map(|(_, v)| String::from_utf8(v.clone()).unwrap())
     }
 
-    pub(super) fn state(&self, name: &str) -> Option<String> {
-        let value = self.state.iter().find(|(n, _)| *n == name);
+    pub(super) fn state(&self, name: StateName) -> Option<String> {
+        let value = self.state.iter().find(|(n, _)| *n == name.as_str());
         value.map(|(_, v)| String::from_utf8(v.clone()).unwrap())
     }
 }

@@ -1,5 +1,4 @@
 use super::*;
-use tollgate_core::exchange::state_name;
 
 const TWO: &str = r#"{"limits": [{"name": "api", "key": ["consumer"], "rules": [{"buckets": [
     {"max_tokens": 60, "tokens_per_fill": 60, "fill_interval": "60s"},
@@ -226,7 +225,7 @@ fn shadow_counts_and_marks_but_refuses_nothing() {
     let mut exchange = proxy.exchange("/", &[]);
     Drive::<RateLimit>::default().request_headers(&proxy.policy, &mut exchange, &proxy.world);
     let published = exchange.facts.take_published();
-    assert_eq!(published, [(state_name::SHADOW_LIMIT, b"new".to_vec())]);
+    assert_eq!(published, [("tollgate.shadow_limit", b"new".to_vec())]);
     let mark = exchange.request.sole("x-tollgate-shadow-limit");
     assert_eq!(mark, Ok(Some(&b"new"[..])));
 }

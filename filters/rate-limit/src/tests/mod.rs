@@ -151,15 +151,15 @@ impl<P: Policy> Proxy<P> {
 
     /// As a consumer that a key-auth filter before this one has accepted.
     fn get_as(&self, path: &str, consumer: &str, groups: &str) -> Seen {
-        use tollgate_core::exchange::state_name::{CONSUMER, GROUPS};
-        self.world
-            .set_attribute(Attribute::FilterState(CONSUMER), consumer);
-        self.world
-            .set_attribute(Attribute::FilterState(GROUPS), groups);
+        let leave = |name, value: &str| {
+            self.world
+                .set_attribute(Attribute::FilterState(name), value);
+        };
+        leave("tollgate.consumer", consumer);
+        leave("tollgate.groups", groups);
         let seen = self.get(path);
-        self.world
-            .set_attribute(Attribute::FilterState(CONSUMER), "");
-        self.world.set_attribute(Attribute::FilterState(GROUPS), "");
+        leave("tollgate.consumer", "");
+        leave("tollgate.groups", "");
         seen
     }
 

@@ -18,10 +18,11 @@ impl Policy for Auth {
             let status = tollgate_core::flow::GrpcStatus::UNAUTHENTICATED;
             return LocalReply::empty(401, "tollgate_key_missing", status).into();
         }
-        exchange.facts.set_consumer(Some(Consumer {
+        let consumer = Consumer {
             id: "acme".into(),
             ..Consumer::default()
-        }));
+        };
+        exchange.facts.set_consumer(Some(consumer.into()));
         Flow::Continue
     }
 }

@@ -47,8 +47,8 @@ impl Native {
             }
             let bodyless =
                 request.body.is_empty() && request.trailers.is_empty() && !request.chunked;
-            let exchange = Exchange::new(wire(&lines), bodyless)
-                .publishing(plugin.gateway.filter_state.clone());
+            let exchange =
+                Exchange::new(wire(&lines), bodyless).publishing(plugin.gateway.filter_state);
             let mut side = Side {
                 plugin,
                 drive: Drive::default(),

@@ -68,10 +68,12 @@ impl Bench {
             ("accept-encoding", "gzip"),
         ]);
         let mut exchange = Exchange::new(headers, false);
-        exchange.facts.set_consumer(consumer.map(|id| Consumer {
-            id: id.into(),
-            groups: [std::rc::Rc::from("dev")].into(),
-            key_id: None,
+        exchange.facts.set_consumer(consumer.map(|id| {
+            std::rc::Rc::new(Consumer {
+                id: id.into(),
+                groups: [std::rc::Rc::from("dev")].into(),
+                key_id: None,
+            })
         }));
         let mut drive = Drive::default();
         let step = drive.request_headers(&self.cost, &mut exchange, &self.world);
