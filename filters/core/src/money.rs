@@ -11,6 +11,8 @@ pub struct Money(u64);
 
 const PICO_PER_UNIT: u64 = 1_000_000_000_000;
 const DECIMALS: usize = 12;
+/// A millionth of a unit: few amounts have more decimals.
+const MICRO_UNIT: u64 = 1_000_000;
 
 impl Money {
     /// Nothing.
@@ -105,26 +107,17 @@ impl Money {
 pub struct MoneyText {
     /// Filled from the right.
     bytes: [u8; MOST_TEXT],
-    length: usize,
+    start: usize,
 }
 
 /// The most that an amount takes: `18446744.073709551615`.
 const MOST_TEXT: usize = 21;
 
 impl MoneyText {
-    fn put(&mut self, byte: u8) {
-        let place = MOST_TEXT.checked_sub(self.length.saturating_add(1));
-        if let Some(place) = place.and_then(|at| self.bytes.get_mut(at)) {
-            *place = byte;
-            self.length = self.length.saturating_add(1);
-        }
-    }
-
     /// The text; ASCII.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        let start = MOST_TEXT.saturating_sub(self.length);
-        self.bytes.get(start..).unwrap_or_default()
+        self.bytes.get(self.start..).unwrap_or_default()
     }
 
     /// The text.
@@ -146,27 +139,37 @@ impl Money {
     #[must_use]
     #[inline(never)]
     pub fn text(self) -> MoneyText {
-        let mut text = MoneyText {
-            bytes: [0; MOST_TEXT],
-            length: 0,
+        let mut bytes = [0; MOST_TEXT];
+        let mut places = bytes.iter_mut().rev();
+        let mut put = |byte| {
+            if let Some(place) = places.next() {
+                *place = byte;
+            }
         };
         // From the last decimal to the first digit of the units: one loop is little code.
-        let (mut rest, mut decimals) = (self.0, DECIMALS);
+        let (mut rest, mut decimals, mut started) = (self.0, DECIMALS, false);
+        if rest.checked_rem(MICRO_UNIT) == Some(0) {
+            rest = rest.checked_div(MICRO_UNIT).unwrap_or(0);
+            decimals = 6;
+        }
         loop {
             let digit = rest.checked_rem(10).and_then(|d| u8::try_from(d).ok());
             let digit = digit.unwrap_or(0);
             rest = rest.checked_div(10).unwrap_or(0);
-            let is_trailing_zero = digit == 0 && text.length == 0 && decimals > 0;
-            if !is_trailing_zero {
-                text.put(b'0' | digit);
-            }
-            match decimals {
-                0 if rest == 0 => return text,
-                1 if text.length > 0 => text.put(b'.'),
-                _ => {}
+            let is_trailing = digit == 0 && !started && decimals > 0;
+            if !is_trailing {
+                started = true;
+                put(b'0' | digit);
+                if decimals == 1 {
+                    put(b'.');
+                } else if decimals == 0 && rest == 0 {
+                    break;
+                }
             }
             decimals = decimals.saturating_sub(1);
         }
+        let start = places.len();
+        MoneyText { bytes, start }
     }
 }
 

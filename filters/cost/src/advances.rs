@@ -72,15 +72,22 @@ impl Advances {
     /// Pays a call of a known price. `None`: the account must be asked. Else what is left then.
     #[inline(always)] // see `Accounts::pay`
     pub fn pay(&mut self, part: &Rc<Part>, cost: Money) -> Option<(Generation, Money)> {
-        let is_its = |a: &Advance| Rc::ptr_eq(&a.part, part) || has_key(a, part.key());
-        let advance = self.all.find_mut(part.hash(), is_its)?;
-        let paid = advance.paid.checked_add(cost)?;
-        if paid > advance.amount || !advance.is_for(part) {
+        // Nearly always it was taken for this very part.
+        let is_its = |a: &Advance| Rc::ptr_eq(&a.part, part);
+        match self.all.find_mut(part.hash(), is_its) {
+            Some(advance) => advance.pay(cost),
+            None => self.pay_alike(part, cost),
+        }
+    }
+
+    /// [`Advances::pay`] out of one that was taken for a part like this one.
+    #[inline(never)]
+    fn pay_alike(&mut self, part: &Part, cost: Money) -> Option<(Generation, Money)> {
+        let advance = self.get_mut(part.key())?;
+        if advance.part.lines != part.lines {
             return None;
         }
-        advance.paid = paid;
-        advance.charged(cost);
-        Some((advance.generation, advance.left.saturating_sub(paid)))
+        advance.pay(cost)
     }
 
     /// The call turned out to cost something else. What is left then, or `None`: what it paid is booked already, or the
@@ -289,9 +296,14 @@ impl Advance {
         }
     }
 
-    /// Whether it belongs to the same windows.
-    fn is_for(&self, part: &Rc<Part>) -> bool {
-        Rc::ptr_eq(&self.part, part) || has_lines(self, part)
+    fn pay(&mut self, cost: Money) -> Option<(Generation, Money)> {
+        let paid = self.paid.checked_add(cost)?;
+        if paid > self.amount {
+            return None;
+        }
+        self.paid = paid;
+        self.charged(cost);
+        Some((self.generation, self.left.saturating_sub(paid)))
     }
 
     fn now_holds(&mut self, booked: Booked, generation: Generation) {
@@ -310,11 +322,6 @@ impl Advance {
         self.charges = self.charges.saturating_add(1);
         self.spent = self.spent.saturating_add(cost);
     }
-}
-
-#[inline(never)]
-fn has_lines(advance: &Advance, part: &Part) -> bool {
-    advance.part.lines == part.lines
 }
 
 #[cfg(test)]

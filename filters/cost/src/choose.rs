@@ -12,7 +12,31 @@ use tollgate_core::{Consumer, Exchange, Flow, Money, UnixNanos, World};
 impl Cost {
     /// The rules that could apply to a request: all that match up to the first one that does not
     /// ask for a model.
+    #[inline(always)] // see `begin`
     pub(crate) fn candidates(&self, exchange: &mut Exchange, world: &dyn World) -> Candidates {
+        if self.prices_vary {
+            return self.candidates_now(None, exchange, world);
+        }
+        for (at, price) in self.prices.iter().enumerate() {
+            if !price.matches(exchange, world) {
+                continue;
+            }
+            if price.models.is_some() {
+                return self.candidates_now(Some(at), exchange, world);
+            }
+            return Candidates::One(at);
+        }
+        Candidates::None
+    }
+
+    /// [`Cost::candidates`], also where it matters who asks, and when, and for several. `first`: it is known to be the first.
+    #[inline(never)]
+    fn candidates_now(
+        &self,
+        first: Option<usize>,
+        exchange: &mut Exchange,
+        world: &dyn World,
+    ) -> Candidates {
         if self.prices_ask_for_consumer {
             exchange.consumer(world);
         }
@@ -21,58 +45,27 @@ impl Cost {
         } else {
             UnixNanos(0)
         };
-        for (at, price) in self.prices.iter().enumerate() {
-            if !self.could_apply(price, now, exchange, world) {
+        let consumer = exchange.facts.consumer();
+        let mut all = Vec::new();
+        let places = self.prices.iter().enumerate().skip(first.unwrap_or(0));
+        for (at, price) in places {
+            let could_apply = first == Some(at)
+                || price.is_valid_at(now)
+                    && price.is_for_consumer(consumer)
+                    && price.matches(exchange, world);
+            if !could_apply {
                 continue;
             }
-            if price.models.is_none() {
-                return Candidates::One(at);
-            }
-            return self.candidates_from(at, now, exchange, world);
-        }
-        Candidates::None
-    }
-
-    /// As [`Cost::candidates`], `first` being the first.
-    #[inline(never)]
-    fn candidates_from(
-        &self,
-        first: usize,
-        now: UnixNanos,
-        exchange: &Exchange,
-        world: &dyn World,
-    ) -> Candidates {
-        let mut all = Vec::new();
-        for (at, price) in self.prices.iter().enumerate().skip(first) {
-            if at == first || self.could_apply(price, now, exchange, world) {
+            if price.models.is_some() {
                 all.push(at);
-                if price.models.is_none() {
-                    break;
-                }
+            } else if all.is_empty() {
+                return Candidates::One(at);
+            } else {
+                all.push(at);
+                break;
             }
         }
         Candidates::Several(all)
-    }
-
-    #[inline(always)] // little code, mostly two calls
-    fn could_apply(
-        &self,
-        price: &Price,
-        now: UnixNanos,
-        exchange: &Exchange,
-        world: &dyn World,
-    ) -> bool {
-        let is_not_for_it = self.prices_change && !price.is_valid_at(now)
-            || self.prices_ask_for_consumer && !price.is_for_consumer(exchange.facts.consumer());
-        if is_not_for_it {
-            return false;
-        }
-        // A rule that makes requests free lets more pass than having no such rule would.
-        if price.is_free() {
-            price.matcher.matches_safely(exchange, world)
-        } else {
-            price.matcher.matches(exchange, world)
-        }
     }
 
     /// The rules of some candidates.

@@ -103,6 +103,7 @@ pub fn compile(section: Section<'_>, cx: &mut Compile<'_>) -> Option<Cost> {
         usage_path: usage_path?,
         request_table: reads_requests.then(|| Rc::new(request::table())),
         prices_change: prices.iter().any(dated),
+        prices_vary: prices.iter().any(|p| dated(p) || !p.is_for_all()),
         prices_ask_for_consumer,
         wants_consumer: prices_ask_for_consumer || ledger.is_some() || !counted.is_empty(),
         ledger,

@@ -43,6 +43,7 @@ pub struct Cost {
     pub(crate) request_table: Option<Rc<crate::json::Table>>,
     // What requests need not pay for if no price asks for it.
     pub(crate) prices_change: bool,
+    pub(crate) prices_vary: bool,
     pub(crate) prices_ask_for_consumer: bool,
     pub(crate) wants_consumer: bool,
 }
@@ -168,11 +169,11 @@ impl Policy for Cost {
             self.conclude(call, Ending::Replied, false, exchange, world);
             return ResponseFlow::Continue;
         }
-        let status = exchange
-            .status
-            .filter(|_| call.needs.status || call.needs.headers);
-        let price = self.prices.get(call.costliest);
-        if status.is_some_and(|s| price.is_some_and(|p| p.is_free_status(s))) {
+        if call.needs.status
+            && let Some(status) = exchange.status
+            && let Some(price) = self.prices.get(call.costliest)
+            && price.is_free_status(status)
+        {
             self.conclude_and_show(call, Ending::Free, exchange, world);
             return ResponseFlow::Continue;
         }

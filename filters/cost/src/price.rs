@@ -25,8 +25,7 @@ use model::Models;
 use std::rc::Rc;
 use tokens::TokenPrices;
 use tollgate_core::matcher::Matcher;
-use tollgate_core::money::MoneyText;
-use tollgate_core::{Consumer, HeaderName, Money, UnixNanos};
+use tollgate_core::{Consumer, Exchange, HeaderName, Money, UnixNanos, World};
 
 /// One rule of the table.
 #[derive(Debug)]
@@ -76,7 +75,7 @@ pub struct Price {
     /// [`Price::is_known_at_once`].
     pub(crate) at_once: bool,
     /// [`Price::base`] as it is told.
-    pub(crate) base_text: MoneyText,
+    pub(crate) base_text: Box<str>,
 }
 
 /// The price of something that the answer counts in a header.
@@ -140,10 +139,28 @@ pub struct Measured {
 }
 
 impl Price {
+    /// Whether the rule is about requests like this one, whoever sends it.
+    #[must_use]
+    #[inline(always)] // little code, mostly two calls
+    pub fn matches(&self, exchange: &Exchange, world: &dyn World) -> bool {
+        // A rule that makes requests free lets more pass than having no such rule would.
+        if self.is_free() {
+            self.matcher.matches_safely(exchange, world)
+        } else {
+            self.matcher.matches(exchange, world)
+        }
+    }
+
+    /// Whether the rule is about requests of everybody.
+    #[must_use]
+    pub fn is_for_all(&self) -> bool {
+        self.consumers.is_empty() && self.groups.is_empty()
+    }
+
     /// Whether the rule is about requests of this consumer.
     #[must_use]
     pub fn is_for_consumer(&self, consumer: Option<&Consumer>) -> bool {
-        if self.consumers.is_empty() && self.groups.is_empty() {
+        if self.is_for_all() {
             return true;
         }
         consumer.is_some_and(|c| {
@@ -154,7 +171,7 @@ impl Price {
     /// Whether the rule or its price depends on who asks.
     #[must_use]
     pub fn asks_for_consumer(&self) -> bool {
-        !self.consumers.is_empty() || !self.groups.is_empty() || !self.multipliers.is_empty()
+        !self.is_for_all() || !self.multipliers.is_empty()
     }
 
     /// What this consumer pays of the price, in millionths. The first multiplier that fits counts.

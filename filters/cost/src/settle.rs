@@ -160,10 +160,10 @@ impl Cost {
         let price = self.prices.get(outcome.price);
         let reckoned;
         let text = match price {
-            Some(price) if price.base == outcome.cost => &price.base_text,
+            Some(price) if price.base == outcome.cost => price.base_text.as_bytes(),
             _ => {
                 reckoned = outcome.cost.text();
-                &reckoned
+                reckoned.as_bytes()
             }
         };
         let facts = &mut exchange.facts;
@@ -176,10 +176,15 @@ impl Cost {
         }
         let tells_left =
             self.shown.remaining.is_some() || facts.wants(state_name::BUDGET_REMAINING);
-        let left = call.remaining.filter(|_| tells_left).map(Money::text);
-        if let Some(left) = &left {
-            facts.publish(state_name::BUDGET_REMAINING, left);
-        }
+        let remaining;
+        let left = match call.remaining {
+            Some(left) if tells_left => {
+                remaining = left.text();
+                facts.publish(state_name::BUDGET_REMAINING, remaining.as_bytes());
+                Some(remaining.as_bytes())
+            }
+            _ => None,
+        };
         if let Some(ledger) = &self.ledger {
             let entry = Entry {
                 outcome: &outcome,
@@ -191,7 +196,7 @@ impl Cost {
             ledger.enter(&entry, exchange, &self.meters, world);
         }
         if show {
-            self.show(call, text, left.as_ref(), true, exchange);
+            self.show(call, text, left, true, exchange);
         }
     }
 

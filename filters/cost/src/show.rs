@@ -71,8 +71,8 @@ impl Cost {
     pub(crate) fn show(
         &self,
         call: &Call,
-        amount: &MoneyText,
-        left: Option<&MoneyText>,
+        amount: &[u8],
+        left: Option<&[u8]>,
         exact: bool,
         exchange: &mut Exchange,
     ) {
@@ -108,7 +108,9 @@ impl Cost {
     #[inline(never)]
     pub(crate) fn show_estimate(&self, call: &Call, exchange: &mut Exchange) {
         let left = call.remaining.map(Money::text);
-        self.show(call, &call.estimate.text(), left.as_ref(), false, exchange);
+        let left = left.as_ref().map(MoneyText::as_bytes);
+        let estimate = call.estimate.text();
+        self.show(call, estimate.as_bytes(), left, false, exchange);
     }
 
     /// After an answer that could not wait for its cost.

@@ -97,6 +97,7 @@ impl Applied {
         }
     }
 
+    #[inline(always)] // see `Accounts::pay`
     fn is_about(&self, consumer: Option<&Consumer>) -> bool {
         match (&self.who, consumer) {
             (Some(who), Some(consumer)) => who.is(consumer),
@@ -107,6 +108,7 @@ impl Applied {
 }
 
 impl Who {
+    #[inline(always)] // see `Accounts::pay`
     fn is(&self, consumer: &Consumer) -> bool {
         // Key auth in this chain hands out the same texts each time.
         (Rc::ptr_eq(&self.id, &consumer.id) && Rc::ptr_eq(&self.groups, &consumer.groups))

@@ -105,7 +105,7 @@ impl Price {
             checks: checks?.map(Rc::new),
             needs: Needs::default(),
             at_once: false,
-            base_text: Money::ZERO.text(),
+            base_text: Box::default(),
         };
         let estimate = fits(&price, &rule);
         rule.finish();
@@ -113,7 +113,7 @@ impl Price {
             estimate: estimate?,
             needs: price.own_needs(),
             at_once: price.is_known_at_once(),
-            base_text: price.base.text(),
+            base_text: price.base.to_string().into_boxed_str(),
             ..price
         })
     }
