@@ -29,6 +29,7 @@ pub mod occupancy;
 pub mod replay;
 pub mod rollback;
 pub mod seed;
+mod sip;
 pub mod table;
 #[cfg(test)]
 mod testing;
