@@ -81,6 +81,7 @@ pub fn compile(section: Section<'_>, cx: &mut Compile<'_>) -> Option<Canary> {
     route_headers.dedup();
     Some(Canary {
         watches: experiments.iter().any(|e| e.watch.is_some()),
+        answers: experiments.iter().any(Experiment::has_answers),
         experiments,
         route_headers,
         marker,
@@ -163,6 +164,7 @@ fn experiment(
     });
     let mut this = Experiment {
         enabled,
+        by_key_alone: false,
         matcher: matcher?,
         force,
         sticky_key,
@@ -197,6 +199,7 @@ fn experiment(
             configuration,
         )
     });
+    this.by_key_alone = this.has_no_other_step();
     metrics::register(&mut this, &flag, whole.accepts_marker, cx);
     Some(this)
 }

@@ -26,6 +26,8 @@ pub struct Experiment {
     /// By [`VariantId`].
     pub(crate) names: Vec<Rc<str>>,
     pub(crate) enabled: bool,
+    /// No step but the last can decide, unless a marker does.
+    pub(crate) by_key_alone: bool,
     pub(crate) matcher: Matcher,
     pub(crate) force: Vec<ForceRule>,
     pub(crate) sticky_key: StickyKey,
@@ -120,31 +122,61 @@ impl Experiment {
         if let Some(segment) = self.segments.iter().find(|s| s.has(exchange, world)) {
             return decided(segment.variant, Reason::Segment);
         }
-        let Some(split) = &self.split else {
-            return decided(self.default, Reason::Default);
-        };
-        let cookie = self.visitor_cookie.as_ref();
+        let cookie = self
+            .visitor_cookie
+            .as_ref()
+            .filter(|_| self.split.is_some());
         let visitor = cookie.map(|c| c.visitor(&self.flag, &self.names, exchange, world));
         if let Some(variant) = visitor.as_ref().and_then(|v| v.session) {
             return decided(variant, Reason::Session);
         }
+        let id = visitor.as_ref().map(|v| v.id.as_slice());
+        (self.by_share(exchange, world, id), visitor)
+    }
+
+    /// The last step: the key's bucket, else that of the visitor's id.
+    pub(crate) fn by_share(
+        &self,
+        exchange: &mut Exchange,
+        world: &dyn World,
+        visitor: Option<&[u8]>,
+    ) -> Decision {
+        let decided = |variant, reason| Decision { variant, reason };
+        let Some(split) = &self.split else {
+            return decided(self.default, Reason::Default);
+        };
         let key = self
             .sticky_key
             .with(exchange, world, |key| self.salt.bucket(key));
-        let key = key.or_else(|| visitor.as_ref().map(|v| self.salt.bucket(&v.id)));
+        let key = key.or_else(|| visitor.map(|id| self.salt.bucket(id)));
         let (bucket, reason) = match (key, self.on_missing_key) {
             (Some(bucket), _) => (bucket, Reason::Percentage),
             (None, MissingKey::Random) => (scale(world.random()), Reason::Random),
             (None, MissingKey::Variant(variant)) => return decided(variant, Reason::MissingKey),
         };
         let variant = split.pick(bucket, self.ramp_weight(world));
-        let variant = variant.unwrap_or(self.default);
-        (Decision { variant, reason }, visitor)
+        decided(variant.unwrap_or(self.default), reason)
+    }
+
+    /// Whether `by_key_alone` is so.
+    pub(crate) fn has_no_other_step(&self) -> bool {
+        self.enabled
+            && !self.lifecycle.can_be_off()
+            && self.force.is_empty()
+            && self.overrides.is_empty()
+            && self.segments.is_empty()
+            && self.visitor_cookie.is_none()
+            && !self.can_roll_back()
     }
 
     fn named(&self, name: &str) -> Option<VariantId> {
         let at = self.names.iter().position(|n| &**n == name);
         at.map(VariantId)
+    }
+
+    /// Whether answers are watched, or told something.
+    pub(crate) fn has_answers(&self) -> bool {
+        self.watch.is_some() || self.response_header.is_some() || self.visitor_cookie.is_some()
     }
 
     /// Whether a variant can be rolled back at all.

@@ -2,7 +2,7 @@
 
 use crate::decision::{Decision, Reason};
 use crate::decision_log::DecisionLog;
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, Variant};
 use crate::marker::{Carried, Marker};
 use crate::visitor::Visitor;
 use crate::watch::{Measured, Watched};
@@ -23,17 +23,44 @@ pub struct Canary {
     pub(crate) decision_log: Option<DecisionLog>,
     /// Whether any experiment looks at what becomes of its requests.
     pub(crate) watches: bool,
+    /// Whether any experiment has something to do with answers.
+    pub(crate) answers: bool,
 }
 
 /// What was decided about one exchange.
 #[derive(Debug, Default)]
 pub struct CanaryStream {
-    /// Places in the list of experiments, and what each decided.
-    decisions: Vec<(usize, Decision)>,
+    decisions: Decisions,
     carried: Option<Carried>,
     /// Places in the list of experiments, and whose cookie is to be set.
     visitors: Vec<(usize, Visitor)>,
     measured: Measured,
+}
+
+/// Places in the list of experiments, and what each decided: for most requests only one, which needs no allocation.
+#[derive(Debug, Default)]
+struct Decisions {
+    first: Option<(usize, Decision)>,
+    others: Vec<(usize, Decision)>,
+}
+
+impl Decisions {
+    fn add(&mut self, at: usize, decision: Decision) {
+        if self.first.is_none() {
+            self.first = Some((at, decision));
+        } else {
+            self.add_other(at, decision);
+        }
+    }
+
+    #[inline(never)]
+    fn add_other(&mut self, at: usize, decision: Decision) {
+        self.others.push((at, decision));
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &(usize, Decision)> + Clone {
+        self.first.iter().chain(&self.others)
+    }
 }
 
 impl Policy for Canary {
@@ -66,38 +93,36 @@ impl Policy for Canary {
     ) -> Flow {
         let logged = self.decision_log.as_ref().and_then(|log| log.begin(world));
         for (at, experiment) in self.experiments.iter().enumerate() {
-            // Of those that set the same header the first match wins.
-            let taken = self
-                .decided(stream)
-                .any(|(other, _)| other.route_header == experiment.route_header);
-            if !taken && experiment.matcher.matches(exchange, world) {
-                let carried = stream.carried.as_ref();
-                let before = carried.and_then(|c| c.about(&experiment.flag));
-                let (decision, visitor) = experiment.decide(exchange, world, before);
-                if stream.decisions.is_empty() {
-                    stream.decisions = Vec::with_capacity(self.experiments.len());
-                }
-                stream.decisions.push((at, decision));
-                stream.visitors.extend(visitor.map(|v| (at, v)));
+            let decided = stream.decisions.first.is_some();
+            if decided && self.has_header(stream, &experiment.route_header) {
+                continue;
             }
+            if !experiment.matcher.matches(exchange, world) {
+                continue;
+            }
+            let decision = if experiment.by_key_alone && stream.carried.is_none() {
+                experiment.by_share(exchange, world, None)
+            } else {
+                decide(at, experiment, stream, exchange, world)
+            };
+            stream.decisions.add(at, decision);
         }
         if let (Some(since), Some(log)) = (logged, &self.decision_log) {
             self.log(log, since, stream, world);
         }
         // Only now, so that no decision depends on what another one set.
         self.apply(stream, exchange, world);
-        if self.watched(&stream.decisions).next().is_some() {
-            stream.measured.decided(exchange);
+        if self.watches {
+            self.begin_to_watch(stream, exchange);
         }
         Flow::Continue
     }
 
     fn reads_response(&self, stream: &CanaryStream) -> ResponseRead {
-        let mut watched = self.watched(&stream.decisions).peekable();
-        if watched.peek().is_none() {
+        if !self.watches {
             return ResponseRead::Nothing;
         }
-        stream.measured.reads(watched)
+        self.watch_reads(stream)
     }
 
     fn on_response_headers(
@@ -107,26 +132,17 @@ impl Policy for Canary {
         world: &dyn World,
         end: bool,
     ) -> ResponseFlow {
-        let watched = self.watched(&stream.decisions);
-        stream.measured.answered(watched, exchange, world, end);
-        for (experiment, decision) in self.decided(stream) {
-            let variant = experiment.variant(decision.variant);
-            if let (Some(header), Some(variant)) = (&experiment.response_header, variant) {
-                exchange.response.set(header, variant.name.as_bytes());
-            }
-            if decision.reason == Reason::RolledBack {
-                tell_rollback(experiment, exchange);
-            }
-        }
-        if exchange.replied.is_none() && !stream.visitors.is_empty() {
-            self.set_cookies(stream, exchange, world);
+        if self.answers {
+            self.answer(stream, exchange, world, end);
         }
         ResponseFlow::Continue
     }
 
     fn on_log(&self, stream: &mut CanaryStream, exchange: &mut Exchange, world: &dyn World) {
-        let watched = self.watched(&stream.decisions);
-        stream.measured.over(watched, exchange, world);
+        if self.watches {
+            let watched = self.watched(&stream.decisions);
+            stream.measured.over(watched, exchange, world);
+        }
     }
 
     fn on_tick(&self, world: &dyn World) {
@@ -158,10 +174,7 @@ impl Canary {
         stream.decisions.iter().filter_map(with)
     }
 
-    fn watched<'a>(
-        &'a self,
-        decisions: &'a [(usize, Decision)],
-    ) -> impl Iterator<Item = Watched<'a>> {
+    fn watched<'a>(&'a self, decisions: &'a Decisions) -> impl Iterator<Item = Watched<'a>> {
         decisions.iter().filter_map(|(at, decision)| {
             let watch = self.experiments.get(*at)?.watch.as_ref()?;
             Some((watch, *decision))
@@ -178,29 +191,78 @@ impl Canary {
         }
     }
 
-    fn apply(&self, stream: &CanaryStream, exchange: &mut Exchange, world: &dyn World) {
+    /// Whether an experiment before this one sets the header: of those the first match wins.
+    #[inline(never)]
+    fn has_header(&self, stream: &CanaryStream, header: &HeaderName) -> bool {
+        let mut decided = self.decided(stream);
+        decided.any(|(other, _)| other.route_header == *header)
+    }
+
+    #[inline(never)]
+    fn begin_to_watch(&self, stream: &mut CanaryStream, exchange: &Exchange) {
+        if self.watched(&stream.decisions).next().is_some() {
+            stream.measured.decided(exchange);
+        }
+    }
+
+    #[inline(never)]
+    fn watch_reads(&self, stream: &CanaryStream) -> ResponseRead {
+        let mut watched = self.watched(&stream.decisions).peekable();
+        if watched.peek().is_none() {
+            return ResponseRead::Nothing;
+        }
+        stream.measured.reads(watched)
+    }
+
+    #[inline(never)]
+    fn answer(
+        &self,
+        stream: &mut CanaryStream,
+        exchange: &mut Exchange,
+        world: &dyn World,
+        end: bool,
+    ) {
+        let watched = self.watched(&stream.decisions);
+        stream.measured.answered(watched, exchange, world, end);
         for (experiment, decision) in self.decided(stream) {
-            let Some(variant) = experiment.variant(decision.variant) else {
-                continue;
-            };
-            let name = variant.name.as_bytes();
-            exchange.request.set(&experiment.route_header, name);
-            if let Some(Some(metric)) = variant.metrics.get(decision.reason.index()) {
-                world.count(*metric, 1);
+            let variant = experiment.variant(decision.variant);
+            if let (Some(header), Some(variant)) = (&experiment.response_header, variant) {
+                exchange.response.set(header, variant.name.as_bytes());
+            }
+            if decision.reason == Reason::RolledBack {
+                tell_rollback(experiment, exchange);
             }
         }
-        let mut told = self.told(stream);
-        match (told.next(), told.next()) {
-            (Some((state, reason)), None) => {
-                exchange.facts.publish(state_name::VARIANT, state);
-                exchange.facts.publish(state_name::VARIANT_REASON, reason);
-            }
-            (Some(_), Some(_)) => self.publish_all(stream, exchange),
-            (None, _) => {}
+        if exchange.replied.is_none() && !stream.visitors.is_empty() {
+            self.set_cookies(stream, exchange, world);
+        }
+    }
+
+    fn apply(&self, stream: &CanaryStream, exchange: &mut Exchange, world: &dyn World) {
+        if !stream.decisions.others.is_empty() {
+            self.apply_all(stream, exchange, world);
+        } else if let Some((at, decision)) = stream.decisions.first
+            && let Some(experiment) = self.experiments.get(at)
+            && let Some(variant) = set(experiment, decision, exchange, world)
+        {
+            let facts = &mut exchange.facts;
+            facts.publish(state_name::VARIANT, &variant.state);
+            facts.publish(state_name::VARIANT_REASON, decision.reason.code());
         }
         if let Some(marker) = self.marker.as_ref().filter(|m| m.send) {
             self.mark(marker, stream, exchange, world);
         }
+    }
+
+    #[inline(never)]
+    fn apply_all(&self, stream: &CanaryStream, exchange: &mut Exchange, world: &dyn World) {
+        for (experiment, decision) in self.decided(stream) {
+            set(experiment, decision, exchange, world);
+        }
+        let (states, reasons): (Vec<&str>, Vec<&str>) = self.told(stream).unzip();
+        let facts = &mut exchange.facts;
+        facts.publish(state_name::VARIANT, states.join(","));
+        facts.publish(state_name::VARIANT_REASON, reasons.join(","));
     }
 
     /// `flag:variant` and the reason, of each experiment that decided.
@@ -212,14 +274,6 @@ impl Canary {
             let variant = experiment.variant(decision.variant)?;
             Some((variant.state.as_str(), decision.reason.code()))
         })
-    }
-
-    #[inline(never)]
-    fn publish_all(&self, stream: &CanaryStream, exchange: &mut Exchange) {
-        let (states, reasons): (Vec<&str>, Vec<&str>) = self.told(stream).unzip();
-        let facts = &mut exchange.facts;
-        facts.publish(state_name::VARIANT, states.join(","));
-        facts.publish(state_name::VARIANT_REASON, reasons.join(","));
     }
 
     /// Tells the filters of the services behind this one.
@@ -254,6 +308,38 @@ impl Canary {
             }
         }
     }
+}
+
+/// Tells the proxy's routes and counts.
+fn set<'a>(
+    experiment: &'a Experiment,
+    decision: Decision,
+    exchange: &mut Exchange,
+    world: &dyn World,
+) -> Option<&'a Variant> {
+    let variant = experiment.variant(decision.variant)?;
+    let name = variant.name.as_bytes();
+    exchange.request.set(&experiment.route_header, name);
+    if let Some(Some(metric)) = variant.metrics.get(decision.reason.index()) {
+        world.count(*metric, 1);
+    }
+    Some(variant)
+}
+
+/// By all steps that an experiment may have.
+#[inline(never)]
+fn decide(
+    at: usize,
+    experiment: &Experiment,
+    stream: &mut CanaryStream,
+    exchange: &mut Exchange,
+    world: &dyn World,
+) -> Decision {
+    let carried = stream.carried.as_ref();
+    let before = carried.and_then(|c| c.about(&experiment.flag));
+    let (decision, visitor) = experiment.decide(exchange, world, before);
+    stream.visitors.extend(visitor.map(|v| (at, v)));
+    decision
 }
 
 /// Whoever would have got a variant that was rolled back is told which rule it broke.

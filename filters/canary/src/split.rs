@@ -91,6 +91,7 @@ impl Split {
 
     /// Which one of all buckets, from 0, changes over to the ramp's variant when: they are ordered by how far into
     /// its own range each lies, (2 x offset + 1) / (2 x size), equals by range. With one range it is the bucket.
+    #[inline(never)]
     fn rank(&self, at: usize, offset: u64, size: u64) -> u64 {
         let odd = offset.saturating_mul(2).saturating_add(1);
         let before = self

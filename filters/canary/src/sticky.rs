@@ -115,6 +115,7 @@ pub(crate) fn cookie_name(value: &Value<'_>) -> Option<String> {
 
 /// The value of a cookie, from one or several `cookie` headers (HTTP/1 and HTTP/2 differ there). `None` if it is not
 /// there, is empty, or has different values.
+#[inline(never)]
 pub(crate) fn cookie<'a>(headers: &'a Headers, name: &str) -> Option<&'a [u8]> {
     let mut found: Option<&[u8]> = None;
     for (this, value) in headers.get_all("cookie").flat_map(cookie::pairs) {
@@ -132,6 +133,7 @@ pub(crate) fn cookie<'a>(headers: &'a Headers, name: &str) -> Option<&'a [u8]> {
 
 /// `192.0.2.1:4711` or `[2001:db8::1]:4711`, without the port and the brackets. Not for authorities, which keep their
 /// brackets: that is [`tollgate_core::matcher::without_port`].
+#[inline(never)]
 fn bare_address(address: &[u8]) -> &[u8] {
     if let Some(rest) = address.strip_prefix(b"[") {
         return rest.split(|b| *b == b']').next().unwrap_or_default();

@@ -3,15 +3,14 @@
 //! Fields: [draft-ietf-httpapi-ratelimit-headers-10](https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/10/)
 //! and the older `X-RateLimit-*`, as plain integers of the bucket closest to refusing.
 
-use crate::ledger::Ledger;
-use crate::limit::BucketSet;
-use std::cmp::Reverse;
+use crate::ledger::{Applied, Ledger};
+use crate::limit::{BucketSet, Face, SEPARATOR};
+use std::ops::Range;
 use tollgate_core::config::Value;
 use tollgate_core::flow::{GrpcStatus, LocalReply};
-use tollgate_core::money::push_number;
 use tollgate_core::problem::Problem;
-use tollgate_core::{Duration, HeaderName};
-use tollgate_state::gcra::{Bucket, Reading};
+use tollgate_core::{Duration, HeaderName, Headers};
+use tollgate_state::gcra::Reading;
 
 const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
 /// `%RESPONSE_CODE_DETAILS%` of a refusal.
@@ -55,108 +54,122 @@ impl Shown {
         Some(Self::new(words.contains(&true), words.contains(&false)))
     }
 
-    /// The headers for what applied to the exchange, handed to `set`. None if nothing did.
-    pub(crate) fn write(
-        &self,
-        ledger: &Ledger,
-        sets: &[BucketSet],
-        mut set: impl FnMut(&HeaderName, &str),
-    ) {
-        let mut all = String::with_capacity(128);
-        let Some(closest) = self.read(ledger, sets, &mut all) else {
+    /// Sets the headers for what applied to the exchange. None if nothing did.
+    pub(crate) fn write(&self, ledger: &mut Ledger, sets: &[BucketSet], headers: &mut Headers) {
+        let Ledger {
+            applied,
+            text,
+            parts,
+            ..
+        } = ledger;
+        text.clear();
+        let Some(closest) = read(applied, sets, text, parts) else {
             return;
         };
-        let mut text = String::with_capacity(128);
+        let part = |range: &Range<usize>| text.get(range.clone()).unwrap_or_default();
         if let Some([limit, remaining, reset]) = &self.x_ratelimit {
-            for (name, number) in [
-                (limit, closest.bucket.max_tokens()),
-                (remaining, closest.reading.remaining),
-                (reset, Duration(closest.reading.next).secs_ceil()),
-            ] {
-                text.clear();
-                push_number(&mut text, number);
-                set(name, &text);
+            headers.set(limit, &closest.face.quota);
+            headers.set(remaining, part(&closest.remaining));
+            match &closest.reset {
+                Some(seconds) => headers.set(reset, part(seconds)),
+                None => headers.set(reset, b"0"),
             }
         }
         if let Some([policy, current]) = &self.ietf {
-            text.clear();
-            for applied in ledger.applied.iter().filter(|a| a.shown) {
-                if let Some(bucket_set) = sets.get(applied.set) {
-                    separate(&mut text);
-                    text.push_str(&bucket_set.policy);
-                }
+            if closest.several {
+                set_policies(applied, sets, policy, headers);
+            } else {
+                headers.set(policy, &closest.set.policy);
             }
-            set(policy, &text);
-            set(current, &all);
+            headers.set(current, text.get(SEPARATOR.len()..).unwrap_or_default());
         }
-    }
-
-    /// The bucket that is closest to refusing; adds all of them to the value of `RateLimit`, if that is shown.
-    fn read<'a>(
-        &self,
-        ledger: &'a Ledger,
-        sets: &'a [BucketSet],
-        all: &mut String,
-    ) -> Option<Item<'a>> {
-        let mut closest: Option<Item<'a>> = None;
-        for applied in ledger.applied.iter().filter(|a| a.shown) {
-            let Some(set) = sets.get(applied.set) else {
-                continue;
-            };
-            let buckets = set.names.iter().zip(&set.buckets);
-            for ((name, bucket), reading) in buckets.zip(&applied.readings) {
-                if self.ietf.is_some() {
-                    push_reading(all, name, reading);
-                }
-                let item = Item::new(bucket, reading, applied.tokens);
-                if closest.as_ref().is_none_or(|c| item.refuses < c.refuses) {
-                    closest = Some(item);
-                }
-            }
-        }
-        closest
-    }
-}
-
-/// An item of `RateLimit`.
-fn push_reading(text: &mut String, name: &str, reading: &Reading) {
-    separate(text);
-    text.push('"');
-    text.push_str(name);
-    text.push_str("\";r=");
-    push_number(text, reading.remaining);
-    // A full bucket gets no more: there is no time to name.
-    if reading.next > 0 {
-        text.push_str(";t=");
-        push_number(text, Duration(reading.next).secs_ceil());
     }
 }
 
 /// One bucket as it is shown.
 struct Item<'a> {
-    bucket: &'a Bucket,
-    reading: &'a Reading,
-    /// How many more such requests, then for how long none.
-    refuses: (u64, Reverse<u64>),
+    set: &'a BucketSet,
+    /// There are other sets, too.
+    several: bool,
+    face: &'a Face,
+    /// Where among the items its numbers are.
+    remaining: Range<usize>,
+    reset: Option<Range<usize>>,
+    /// How many more requests like this one it holds, then for how long none.
+    refuses: (u64, u64),
 }
 
-impl<'a> Item<'a> {
-    fn new(bucket: &'a Bucket, reading: &'a Reading, tokens: u64) -> Self {
-        let requests = match tokens {
-            0 | 1 => reading.remaining,
-            tokens => reading.remaining.checked_div(tokens).unwrap_or(0),
+/// Appends the items of `RateLimit`, each behind a separator; the bucket that is closest to refusing.
+fn read<'a>(
+    applied: &[Applied],
+    sets: &'a [BucketSet],
+    items: &mut Vec<u8>,
+    digits: &mut Vec<u8>,
+) -> Option<Item<'a>> {
+    let mut closest: Option<Item<'a>> = None;
+    for applied in applied {
+        let Some(set) = sets.get(applied.set).filter(|_| applied.shown) else {
+            continue;
         };
-        Self {
-            bucket,
-            reading,
-            refuses: (requests, Reverse(reading.next)),
+        if let Some(closest) = &mut closest {
+            closest.several = true;
+        }
+        for (face, reading) in set.faces.iter().zip(&applied.readings) {
+            let Reading { remaining, next } = *reading;
+            items.extend_from_slice(face.item.as_bytes());
+            let start = items.len();
+            push(items, digits, remaining);
+            let shown = start..items.len();
+            // A full bucket gets no more: there is no time to name.
+            let reset = (next > 0).then(|| {
+                items.extend_from_slice(b";t=");
+                let start = items.len();
+                push(items, digits, Duration(next).secs_ceil());
+                start..items.len()
+            });
+            let requests = match applied.tokens {
+                0 | 1 => remaining,
+                tokens => remaining.checked_div(tokens).unwrap_or(0),
+            };
+            let (fewest, longest) = closest.as_ref().map_or((u64::MAX, 0), |c| c.refuses);
+            if closest.is_none() || requests < fewest || (requests == fewest && next > longest) {
+                closest = Some(Item {
+                    set,
+                    several: closest.is_some_and(|c| c.several),
+                    face,
+                    remaining: shown,
+                    reset,
+                    refuses: (requests, next),
+                });
+            }
         }
     }
+    closest
 }
 
-fn separate(text: &mut String) {
-    if !text.is_empty() {
-        text.push_str(", ");
+/// `RateLimit-Policy` of several limits; that of one is known beforehand.
+#[inline(never)]
+fn set_policies(applied: &[Applied], sets: &[BucketSet], name: &HeaderName, headers: &mut Headers) {
+    let shown = applied.iter().filter(|applied| applied.shown);
+    let policies = shown.filter_map(|applied| Some(sets.get(applied.set)?.policy.as_str()));
+    headers.set(name, policies.collect::<Vec<_>>().join(SEPARATOR));
+}
+
+/// Appends a number in decimal. Digit by digit, and not two by two out of a table as a library would have it: that is
+/// more code, and numbers here are short. `digits` is where they wait, as the last comes first.
+#[inline(never)]
+fn push(text: &mut Vec<u8>, digits: &mut Vec<u8>, number: u64) {
+    digits.clear();
+    let mut rest = number;
+    loop {
+        digits.push(b'0' | u8::try_from(rest % 10).unwrap_or(0));
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    while let Some(digit) = digits.pop() {
+        text.push(digit);
     }
 }
 
@@ -214,4 +227,20 @@ pub(crate) fn ambiguous_key() -> LocalReply {
         GrpcStatus::INVALID_ARGUMENT,
     )
     .reply("tollgate_rate_limit_key_ambiguous")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn numbers_are_decimal(number: u64, few in 0..2_000_u64) {
+            let (mut text, mut digits) = (b"a".to_vec(), b"b".to_vec());
+            push(&mut text, &mut digits, number);
+            push(&mut text, &mut digits, few);
+            prop_assert_eq!(text, format!("a{number}{few}").into_bytes());
+        }
+    }
 }

@@ -9,9 +9,11 @@ use crate::answer::Shown;
 use crate::counters::{LimitCounters, TableCounters};
 use crate::fleet::Fleet;
 use crate::key::Part;
+use crate::ledger::Spare;
 use crate::limit::{BucketSet, Limit, Rule};
+use crate::places::Places;
 use options::LeaseRule;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use tollgate_core::HeaderName;
 use tollgate_core::config::{Compile, Section, Value};
 use tollgate_state::fleet::service::FailureMode;
@@ -96,7 +98,8 @@ pub fn compile(section: Section<'_>, cx: &mut Compile<'_>) -> Option<RateLimit> 
         table: Table::new(max_bytes?, horizon),
         sets: all.sets,
         seed: Cell::new(None),
-        parts: RefCell::default(),
+        places: Places::default(),
+        spare: Spare::default(),
         shown: shown?,
         admit_contended: admit_contended?,
         fleet,
@@ -161,6 +164,7 @@ impl Limits<'_> {
         Some(Limit {
             counters: LimitCounters::register(cx.metrics, &label),
             name: name?,
+            has_few_keys: key.iter().all(Part::is_configured),
             key,
             address: address?,
             status: status?,

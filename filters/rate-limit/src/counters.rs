@@ -91,12 +91,16 @@ impl TableCounters {
         }
     }
 
+    pub(crate) fn lease_hit(&self, meter: &dyn Meter) {
+        meter.count(self.lease_hit, 1);
+    }
+
     pub(crate) fn count(&self, meter: &dyn Meter, events: Events) {
         if events == Events::default() {
             return;
         }
         match events.source {
-            Source::Lease => meter.count(self.lease_hit, 1),
+            Source::Lease => self.lease_hit(meter),
             Source::Renewed => meter.count(self.lease_renewed, 1),
             Source::Table => {}
         }

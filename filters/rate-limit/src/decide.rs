@@ -2,14 +2,15 @@
 
 use crate::RateLimit;
 use crate::answer;
-use crate::key::Request;
+use crate::key::{self, Part, Request};
 use crate::ledger::{Applied, Held, Ledger};
-use crate::limit::{BucketSet, Limit};
+use crate::limit::{BucketSet, Limit, Rule};
 use tollgate_core::exchange::state_name;
 use tollgate_core::flow::LocalReply;
 use tollgate_core::headers::Duplicate;
 use tollgate_core::world::Level;
-use tollgate_core::{Exchange, Flow, World};
+use tollgate_core::{Exchange, Flow, Headers, World};
+use tollgate_state::fleet::service::FailureMode;
 use tollgate_state::gcra::Reading;
 use tollgate_state::lease::Charge;
 use tollgate_state::seed::Seed;
@@ -61,21 +62,17 @@ impl RateLimit {
     }
 
     fn decide(&self, index: usize, turn: &mut Turn<'_>) -> Next {
-        let mut parts = self.parts.take();
-        let next = match self.choose(index, &mut parts, turn) {
-            Ok(Some(choice)) => self.take(&choice, &parts, turn),
+        match self.choose(index, turn) {
+            Ok(Some(choice)) => self.take(&choice, turn),
             Ok(None) => Next::Limit,
             Err(reply) => Next::Refuse(reply),
-        };
-        self.parts.replace(parts);
-        next
+        }
     }
 
-    /// The rule and buckets for the request, and its key. `None`: the limit does not apply.
+    /// The rule and buckets for the request; its key is in the ledger then. `None`: the limit does not apply.
     fn choose(
         &self,
         index: usize,
-        parts: &mut Vec<u8>,
         turn: &mut Turn<'_>,
     ) -> Result<Option<Choice<'_>>, Box<LocalReply>> {
         let Some(limit) = self.limits.get(index) else {
@@ -90,27 +87,18 @@ impl RateLimit {
         } else {
             rule.set
         };
-        parts.clear();
+        turn.ledger.parts.clear();
         let mut complete = true;
-        let mut request = Request {
-            exchange: turn.exchange,
-            world,
-            matcher: &rule.matcher,
-            rule: limit.address,
-            address: &mut turn.ledger.address,
-        };
         for part in &limit.key {
-            match part.write(parts, &mut request) {
-                Ok(present) => complete &= present,
-                Err(Duplicate) => {
-                    world.count(limit.counters.ambiguous_key, 1);
-                    return if limit.shadow {
-                        Ok(None)
-                    } else {
-                        Err(Box::new(answer::ambiguous_key()))
-                    };
+            complete &= if let Part::Consumer = part {
+                let consumer = turn.exchange.consumer(world);
+                key::push(&mut turn.ledger.parts, consumer.map(|c| c.id.as_bytes()))
+            } else {
+                match write(part, limit, rule, turn) {
+                    Ok(present) => present,
+                    Err(Duplicate) => return ambiguous(limit, world),
                 }
-            }
+            };
         }
         if !complete {
             world.count(limit.counters.no_key, 1);
@@ -146,40 +134,84 @@ impl RateLimit {
     }
 
     /// This proxy's own buckets, then the fleet's.
-    fn take(&self, choice: &Choice<'_>, parts: &[u8], turn: &mut Turn<'_>) -> Next {
-        if choice.buckets.ticket.is_some() {
-            return self.take_ticket(choice, parts, turn);
+    fn take(&self, choice: &Choice<'_>, turn: &mut Turn<'_>) -> Next {
+        if let Some(mode) = choice.limit.global {
+            return self.take_and_ask(choice, mode, turn);
         }
-        let place = self.place(choice.buckets, parts, turn.world);
+        let (parts, world) = (&turn.ledger.parts, turn.world);
+        let hash = || self.place(choice.buckets, parts, world);
+        let place = if choice.limit.has_few_keys {
+            self.places.get(choice.set, parts, hash)
+        } else {
+            hash()
+        };
+        self.take_at(choice, place, turn)
+    }
+
+    #[inline(never)]
+    fn take_and_ask(&self, choice: &Choice<'_>, mode: FailureMode, turn: &mut Turn<'_>) -> Next {
+        let parts = turn.ledger.parts.clone();
+        if choice.buckets.ticket.is_some() {
+            return self.take_ticket(choice, &parts, turn);
+        }
+        let place = self.place(choice.buckets, &parts, turn.world);
         let next = self.take_at(choice, place, turn);
         let last = turn.ledger.applied.last();
         let taken = last.is_some_and(|a| a.limit == choice.index && a.taken);
-        match (choice.limit.global, &next) {
-            (Some(mode), Next::Limit) if taken => self.ask(choice, mode, parts, turn),
+        match next {
+            Next::Limit if taken => self.ask(choice, mode, &parts, turn),
             _ => next,
         }
     }
 
     /// Takes tokens out of this proxy's buckets and notes it.
     pub(crate) fn take_at(&self, choice: &Choice<'_>, place: Place, turn: &mut Turn<'_>) -> Next {
-        let limit = choice.limit;
-        let set = choice.buckets;
-        let world = turn.world;
-        let now = world.now().0;
-        let tokens = choice.tokens;
+        let (set, tokens) = (choice.buckets, choice.tokens);
+        let now = turn.world.now().0;
+        turn.ledger.applied.push(Applied {
+            limit: choice.index,
+            set: choice.set,
+            held: Held::Table(place),
+            tokens,
+            taken_at: now,
+            taken: tokens > 0,
+            shown: !choice.limit.shadow,
+            readings: Readings::default(),
+            of_fleet: false,
+        });
+        if set.leased
+            && tokens == set.cost
+            && let Some(Applied { readings, .. }) = turn.ledger.applied.last_mut()
+            && (self.leases).hit(place, &set.buckets, &set.spans, now, readings)
+        {
+            self.events.lease_hit(turn.world);
+            return allowed(choice, turn.world);
+        }
+        self.take_from_table(choice, place, now, turn)
+    }
+
+    /// The same where the worker's lease is not enough, or there is none.
+    #[inline(never)]
+    fn take_from_table(
+        &self,
+        choice: &Choice<'_>,
+        place: Place,
+        now: u64,
+        turn: &mut Turn<'_>,
+    ) -> Next {
+        let Choice { limit, tokens, .. } = *choice;
+        let (set, world) = (choice.buckets, turn.world);
         let spans = set.charge(tokens);
+        let spans = spans.as_slice();
         let taken = if set.leased {
-            let charge = Charge {
-                tokens,
-                spans: spans.as_slice(),
-            };
+            let charge = Charge { tokens, spans };
             self.leases
                 .take(&self.table, world, place, &set.buckets, charge, now)
         } else {
-            self.table
-                .take(world, place, &set.buckets, spans.as_slice(), now)
+            self.table.take(world, place, &set.buckets, spans, now)
         };
         let Ok(mut answer) = taken else {
+            turn.ledger.applied.pop();
             world.count(limit.counters.contended, 1);
             return if self.admit_contended || limit.shadow {
                 Next::Limit
@@ -192,25 +224,12 @@ impl RateLimit {
             // Of a request that costs several tokens: not the next one is waited for, but all of them.
             reading.next = reading.next.max(answer.wait);
         }
-        if turn.ledger.applied.is_empty() {
-            turn.ledger.applied = Vec::with_capacity(self.limits.len());
+        if let Some(applied) = turn.ledger.applied.last_mut() {
+            applied.taken &= answer.allowed;
+            applied.readings = answer.readings;
         }
-        turn.ledger.applied.push(Applied {
-            limit: choice.index,
-            set: choice.set,
-            held: Held::Table(place),
-            tokens,
-            taken_at: now,
-            taken: answer.allowed && tokens > 0,
-            shown: !limit.shadow,
-            readings: answer.readings,
-            of_fleet: false,
-        });
         if answer.allowed {
-            if limit.global.is_none() || tokens == 0 {
-                world.count(limit.counters.allowed, 1);
-            }
-            return Next::Limit;
+            return allowed(choice, world);
         }
         let violated = violated(set, tokens, &answer.readings);
         self.refuse(choice, violated, answer.wait, turn)
@@ -240,19 +259,18 @@ impl RateLimit {
         let facts = &mut turn.exchange.facts;
         facts.publish(state_name::LIMIT, limit.name.as_bytes());
         world.count(limit.counters.limited, 1);
-        let mut parts = Vec::new();
         while let Some(index) = next_index(turn) {
             if self.limits.get(index).is_none_or(|l| l.shadow) {
                 continue;
             }
-            let Ok(Some(other)) = self.choose(index, &mut parts, turn) else {
+            let Ok(Some(other)) = self.choose(index, turn) else {
                 continue;
             };
             let set = other.buckets;
             if set.ticket.is_some() {
                 continue;
             }
-            let place = self.place(set, &parts, world);
+            let place = self.place(set, &turn.ledger.parts, world);
             let now = world.now().0;
             let spans = set.charge(other.tokens);
             let spans = spans.as_slice();
@@ -295,10 +313,12 @@ impl RateLimit {
         }
         turn.ledger.refused = true;
         if reply.details == answer::LIMITED {
-            self.shown.write(turn.ledger, &self.sets, |name, value| {
-                let name = name.as_str().to_owned().into();
-                reply.headers.push((name, value.as_bytes().to_vec()));
-            });
+            let mut shown = Headers::default();
+            self.shown.write(turn.ledger, &self.sets, &mut shown);
+            for (name, value) in shown.iter() {
+                let name = String::from_utf8_lossy(name).into_owned();
+                reply.headers.push((name.into(), value.to_vec()));
+            }
         }
         Flow::Reply(reply)
     }
@@ -349,8 +369,9 @@ impl RateLimit {
         }
     }
 
+    /// Where the buckets of a key are.
     pub(crate) fn place(&self, set: &BucketSet, parts: &[u8], world: &dyn World) -> Place {
-        self.table.place(&set.key(self.seed(world), parts))
+        set.place(&self.table, || self.seed(world), parts)
     }
 
     pub(crate) fn seed(&self, world: &dyn World) -> Seed {
@@ -381,6 +402,40 @@ fn next_index(turn: &mut Turn<'_>) -> Option<usize> {
         turn.ledger.next = index.saturating_add(1);
         index
     })
+}
+
+/// A part of the key that is not the consumer.
+#[inline(never)]
+fn write(part: &Part, limit: &Limit, rule: &Rule, turn: &mut Turn<'_>) -> Result<bool, Duplicate> {
+    let Ledger { parts, address, .. } = turn.ledger;
+    let mut request = Request {
+        exchange: turn.exchange,
+        world: turn.world,
+        matcher: &rule.matcher,
+        rule: limit.address,
+        address,
+    };
+    part.write(parts, &mut request)
+}
+
+/// What the limit counts by is there more than once.
+#[cold]
+fn ambiguous<'a>(limit: &Limit, world: &dyn World) -> Result<Option<Choice<'a>>, Box<LocalReply>> {
+    world.count(limit.counters.ambiguous_key, 1);
+    if limit.shadow {
+        Ok(None)
+    } else {
+        Err(Box::new(answer::ambiguous_key()))
+    }
+}
+
+/// The tokens were there.
+fn allowed(choice: &Choice<'_>, world: &dyn World) -> Next {
+    let limit = choice.limit;
+    if limit.global.is_none() || choice.tokens == 0 {
+        world.count(limit.counters.allowed, 1);
+    }
+    Next::Limit
 }
 
 /// The policies whose buckets did not hold enough.

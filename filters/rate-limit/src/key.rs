@@ -75,6 +75,11 @@ impl Part {
         matches!(self, Self::Consumer | Self::Group)
     }
 
+    /// Whether all its values are in the configuration, of this proxy or of key auth.
+    pub(crate) fn is_configured(&self) -> bool {
+        matches!(self, Self::Consumer | Self::Group | Self::Constant(_))
+    }
+
     /// Appends the part to a key that is being built, `false` if the request does not have it.
     /// An empty value counts as absent.
     pub(crate) fn write(
@@ -122,12 +127,13 @@ pub(crate) struct Request<'a> {
     pub(crate) address: &'a mut Address,
 }
 
-fn push(key: &mut Vec<u8>, value: Option<&[u8]>) -> bool {
+/// Appends a part, `false` if it is absent or empty.
+pub(crate) fn push(key: &mut Vec<u8>, value: Option<&[u8]>) -> bool {
     match value.filter(|v| !v.is_empty()) {
         Some(value) => {
-            key.push(1);
-            let len = u64::try_from(value.len()).unwrap_or(u64::MAX);
-            key.extend_from_slice(&len.to_le_bytes());
+            let [a, b, c, d, e, f, g, h] =
+                u64::try_from(value.len()).unwrap_or(u64::MAX).to_le_bytes();
+            key.extend_from_slice(&[1, a, b, c, d, e, f, g, h]);
             key.extend_from_slice(value);
             true
         }

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `compile` | the configuration |
 //! | `limit`, `key`, `cost` | which buckets a request has, and what it costs |
+//! | `places` | where the buckets of the keys seen last are |
 //! | `decide`, `ledger` | taking tokens, all or nothing; what is remembered of an exchange |
 //! | `answer` | headers and refusals |
 //! | `service`, `fleet` | limits held by a rate limit service: when, what and how it is asked |
@@ -28,6 +29,7 @@ mod fleet;
 mod key;
 mod ledger;
 mod limit;
+mod places;
 mod service;
 mod stages;
 #[cfg(test)]
@@ -38,7 +40,8 @@ pub use compile::compile;
 pub use stages::{EarlyLimits, Limits};
 
 use decide::Turn;
-use std::cell::{Cell, RefCell};
+use ledger::Ledger;
+use std::cell::Cell;
 use tollgate_core::flow::ResponseFlow;
 use tollgate_core::world::{CallAnswer, CallId, CallReply};
 use tollgate_core::{Exchange, Flow, HeaderName, Policy, World};
@@ -58,8 +61,8 @@ pub struct RateLimit {
     table: Table,
     leases: Leases,
     seed: Cell<Option<Seed>>,
-    /// Where keys are put together.
-    parts: RefCell<Vec<u8>>,
+    places: places::Places,
+    spare: ledger::Spare,
     shown: answer::Shown,
     /// What the upstream is told about limits in shadow mode.
     shadow_header: HeaderName,
@@ -131,7 +134,7 @@ impl RateLimit {
         world: &dyn World,
         work: impl FnOnce(&mut Turn<'_>) -> Flow,
     ) -> Flow {
-        let mut ledger = ledger::open(exchange);
+        let mut ledger = self.spare.open(exchange);
         let flow = work(&mut Turn {
             ledger: &mut ledger,
             exchange,
@@ -143,14 +146,16 @@ impl RateLimit {
     }
 
     /// Sets the headers for all limits that applied, of whatever stage.
+    #[inline(never)]
     fn show(&self, exchange: &mut Exchange) {
-        let ledger = ledger::open(exchange);
-        if !ledger.refused {
-            self.shown.write(&ledger, &self.sets, |name, value| {
-                exchange.response.set(name, value);
-            });
+        let Exchange {
+            limits, response, ..
+        } = exchange;
+        if let Some(ledger) = limits.as_mut().and_then(|any| any.downcast_mut::<Ledger>())
+            && !ledger.refused
+        {
+            self.shown.write(ledger, &self.sets, response);
         }
-        ledger::close(exchange, ledger);
     }
 }
 

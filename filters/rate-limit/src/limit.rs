@@ -11,13 +11,15 @@ use tollgate_state::fleet::dispenser::{Quota, Subject};
 use tollgate_state::fleet::service::FailureMode;
 use tollgate_state::gcra::{Bucket, MAX_BUCKETS, Tat};
 use tollgate_state::seed::Seed;
-use tollgate_state::table::Key;
+use tollgate_state::table::{Key, Place, Table};
 
 /// One entry of `limits`: a group of rules of which the first match applies.
 #[derive(Debug)]
 pub(crate) struct Limit {
     pub(crate) name: Rc<str>,
     pub(crate) key: Vec<Part>,
+    /// No part of the key is the client's choice.
+    pub(crate) has_few_keys: bool,
     /// How `client_address` is found.
     pub(crate) address: AddressRule,
     pub(crate) rules: Vec<Rule>,
@@ -57,6 +59,8 @@ pub(crate) struct BucketSet {
     pub(crate) leased: bool,
     /// Policy names, one for each bucket.
     pub(crate) names: Vec<String>,
+    /// What is shown of each bucket.
+    pub(crate) faces: Vec<Face>,
     /// The items of `RateLimit-Policy`.
     pub(crate) policy: String,
     /// The smaller share that counts while the fleet's service does not answer.
@@ -68,6 +72,27 @@ pub(crate) struct BucketSet {
     /// The key's hash up to where the request's own parts begin.
     start: OnceCell<Key>,
 }
+
+/// What headers say about a bucket whatever it holds.
+#[derive(Debug)]
+pub(crate) struct Face {
+    /// An item of `RateLimit` up to what is left, and what separates it from the one before.
+    pub(crate) item: String,
+    /// `max_tokens`
+    pub(crate) quota: String,
+}
+
+impl Face {
+    fn new((name, bucket): (&String, &Bucket)) -> Self {
+        Self {
+            item: format!("{SEPARATOR}\"{name}\";r="),
+            quota: bucket.max_tokens().to_string(),
+        }
+    }
+}
+
+/// Between the items of a list in a header.
+pub(crate) const SEPARATOR: &str = ", ";
 
 /// [`Bucket::span`]s of a request, one for each bucket.
 #[derive(Clone, Copy, Debug)]
@@ -114,13 +139,11 @@ impl Limit {
 
     /// The first rule that is about the request.
     pub(crate) fn rule(&self, exchange: &Exchange, world: &dyn World) -> Option<&Rule> {
-        self.rules.iter().find(|rule| {
-            if rule.cost.may_be_free() {
+        let mut rules = self.rules.iter();
+        rules.find(|rule| {
+            rule.matcher.matches(exchange, world)
                 // It lets more pass than the rules behind it do.
-                rule.matcher.matches_safely(exchange, world)
-            } else {
-                rule.matcher.matches(exchange, world)
-            }
+                && (!rule.cost.may_be_free() || rule.matches_safely(exchange, world))
         })
     }
 }
@@ -128,6 +151,11 @@ impl Limit {
 impl Rule {
     pub(crate) fn has_overrides(&self) -> bool {
         !self.groups.is_empty() || !self.consumers.is_empty()
+    }
+
+    #[inline(never)]
+    fn matches_safely(&self, exchange: &Exchange, world: &dyn World) -> bool {
+        self.matcher.matches_safely(exchange, world)
     }
 
     /// The consumer's own buckets, else those of the first of its groups (in the consumer's order) that has some.
@@ -154,7 +182,8 @@ impl BucketSet {
             format!("\"{name}\";q={};w={window}", bucket.max_tokens())
         });
         Self {
-            policy: items.collect::<Vec<_>>().join(", "),
+            policy: items.collect::<Vec<_>>().join(SEPARATOR),
+            faces: names.iter().zip(&buckets).map(Face::new).collect(),
             spans: buckets.iter().map(|b| b.span(cost)).collect(),
             names,
             cost,
@@ -168,18 +197,22 @@ impl BucketSet {
         }
     }
 
-    /// The key of these buckets. Limits and figures are part of it, the rule is not: rules with
+    /// Where the buckets of this key are. Limits and figures are part of the key, the rule is not: rules with
     /// the same buckets share them, and changed figures start anew.
-    pub(crate) fn key(&self, seed: Seed, parts: &[u8]) -> Key {
-        let start = self.start.get_or_init(|| {
-            let mut key = Key::new(seed);
-            key.number(u64::from(self.is_fallback));
-            key.part(Some(self.limit.as_bytes()));
-            key.buckets(&self.buckets);
-            key
-        });
+    #[inline(never)]
+    pub(crate) fn place(&self, table: &Table, seed: impl FnOnce() -> Seed, parts: &[u8]) -> Place {
+        let start = self.start.get_or_init(|| self.start(seed()));
         let mut key = start.clone();
         key.part(Some(parts));
+        table.place(&key)
+    }
+
+    #[cold]
+    fn start(&self, seed: Seed) -> Key {
+        let mut key = Key::new(seed);
+        key.number(u64::from(self.is_fallback));
+        key.part(Some(self.limit.as_bytes()));
+        key.buckets(&self.buckets);
         key
     }
 

@@ -67,11 +67,14 @@ impl RateLimit {
         if let Some(fleet) = self.fleet.as_ref().filter(|f| f.is_ticket()) {
             self.leave(fleet, exchange, world);
         }
+        self.spare.keep(exchange);
     }
 
     #[inline(never)]
     fn leave(&self, fleet: &Fleet, exchange: &mut Exchange, world: &dyn World) {
-        let mut ledger = ledger::open(exchange);
+        let Some(mut ledger) = ledger::take(exchange) else {
+            return;
+        };
         if let Some(waiting) = ledger.waiting.take()
             && let Some(set) = self.sets.get(waiting.set)
             && let Some((_, quota)) = set.dispensed(waiting.tokens)

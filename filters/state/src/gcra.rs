@@ -203,28 +203,50 @@ impl Bucket {
     /// What the bucket holds at `now`.
     #[must_use]
     pub fn read(&self, tat: Tat, now: u64) -> Reading {
+        if self.has_parts() {
+            self.read_parts(tat, now)
+        } else {
+            self.read_whole(tat.ceil(), now)
+        }
+    }
+
+    /// [`Bucket::read`] of a bucket whose times are whole nanoseconds.
+    pub(crate) fn read_whole(&self, tat: u64, now: u64) -> Reading {
+        let most = now.saturating_add(self.drain.ns);
+        let level = most.saturating_sub(tat.max(now));
+        let remaining = level.checked_div(self.p).unwrap_or(0);
+        if remaining >= self.max_tokens {
+            return Reading {
+                remaining: self.max_tokens,
+                next: 0,
+            };
+        }
+        // At most the level, so nothing wraps.
+        let rest = level.wrapping_sub(remaining.wrapping_mul(self.p));
+        Reading {
+            remaining,
+            next: self.p.saturating_sub(rest),
+        }
+    }
+
+    #[inline(never)]
+    fn read_parts(&self, tat: Tat, now: u64) -> Reading {
         let most = self.sum(Tat::at(now), self.drain);
         let tat = self.normal(tat).max(Tat::at(now));
         let level = self.difference(most, tat);
-        let (tokens, rest, q) = if self.q == 1 {
-            let tokens = level.ns.checked_div(self.p).unwrap_or(0);
-            let rest = level.ns.checked_rem(self.p).unwrap_or(0);
-            (tokens, u128::from(rest), 1)
-        } else {
-            let (p, q) = (u128::from(self.p), u128::from(self.q));
-            let level = u128::from(level.ns)
-                .saturating_mul(q)
-                .saturating_add(u128::from(level.part));
-            let tokens = level.checked_div(p).unwrap_or(0);
-            let rest = level.checked_rem(p).unwrap_or(0);
-            (u64::try_from(tokens).unwrap_or(u64::MAX), rest, q)
-        };
-        let remaining = tokens.min(self.max_tokens);
-        let missing = u128::from(self.p).saturating_sub(rest);
+        let (p, q) = (u128::from(self.p), u128::from(self.q));
+        let level = u128::from(level.ns)
+            .saturating_mul(q)
+            .saturating_add(u128::from(level.part));
+        let tokens = level.checked_div(p).unwrap_or(0);
+        let rest = level.checked_rem(p).unwrap_or(0);
+        let remaining = u64::try_from(tokens)
+            .unwrap_or(u64::MAX)
+            .min(self.max_tokens);
         let next = if remaining == self.max_tokens {
             0
         } else {
-            u64::try_from(missing.div_ceil(q)).unwrap_or(u64::MAX)
+            u64::try_from(p.saturating_sub(rest).div_ceil(q)).unwrap_or(u64::MAX)
         };
         Reading { remaining, next }
     }

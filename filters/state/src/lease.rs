@@ -31,7 +31,7 @@ use crate::gcra::{Bucket, MAX_BUCKETS, Tat};
 use crate::table::page::Page;
 use crate::table::{Answer, Events, Place, Readings, Source, Table};
 use back::{Offered, offer, undo};
-use share::{Share, held, hit};
+use share::{Share, held};
 use slots::{Slot, State};
 use std::cell::RefCell;
 use tollgate_core::world::Store;
@@ -107,18 +107,9 @@ impl Leases {
         charge: Charge<'_>,
         now: u64,
     ) -> Result<Answer, Contended> {
-        let mut state = self.open(now);
-        let found = state.find(place);
         let mut readings = Readings::default();
-        let hit = found.is_some_and(|at| {
-            let Some((slot, shares)) = state.get(at) else {
-                return false;
-            };
-            slot.is_fresh(now) && hit(shares, buckets, charge.spans, now, &mut readings)
-        });
-        let result = if hit {
-            state.touch(found, now);
-            Ok(Answer {
+        if self.hit(place, buckets, charge.spans, now, &mut readings) {
+            return Ok(Answer {
                 allowed: true,
                 wait: 0,
                 refused_by: 0,
@@ -127,13 +118,31 @@ impl Leases {
                     source: Source::Lease,
                     ..Events::default()
                 },
-            })
-        } else {
-            let at = found.or_else(|| state.make_room(place, now));
-            self.renew(&mut state, at, table, store, place, buckets, charge, now)
-        };
+            });
+        }
+        let mut state = self.open(now);
+        let at = state.find(place).or_else(|| state.make_room(place, now));
+        let result = self.renew(&mut state, at, table, store, place, buckets, charge, now);
         self.state.replace(Some(state));
         result
+    }
+
+    /// [`Leases::take`], if that is possible without the table: then `true` and the readings. Else nothing is taken, and
+    /// the readings mean nothing.
+    #[inline(never)]
+    pub fn hit(
+        &self,
+        place: Place,
+        buckets: &[Bucket],
+        spans: &[Tat],
+        now: u64,
+        readings: &mut Readings,
+    ) -> bool {
+        let Ok(mut state) = self.state.try_borrow_mut() else {
+            return false;
+        };
+        let state = state.as_deref_mut();
+        state.is_some_and(|state| state.hit(place, buckets, spans, now, readings))
     }
 
     /// What [`Leases::take`] would say; takes nothing.

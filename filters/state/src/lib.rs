@@ -31,6 +31,7 @@ pub mod replay;
 pub mod rollback;
 pub mod seed;
 pub mod sha256;
+mod sip;
 pub mod table;
 #[cfg(test)]
 mod testing;

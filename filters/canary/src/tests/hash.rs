@@ -4,6 +4,7 @@
 use crate::bucket::scale;
 use crate::{bucket, tests::Rig, tests::one};
 use proptest::prelude::*;
+use sha2::{Digest, Sha256};
 
 /// The table of `docs/canary.md`.
 const PUBLISHED: [(&str, &[u8], u16); 11] = [
@@ -67,6 +68,19 @@ fn a_weight_is_the_number_of_its_buckets() {
 }
 
 proptest! {
+    #[test]
+    fn one_block_or_more_is_one_hash(flag in "[a-z0-9-]{1,70}", key in prop::collection::vec(any::<u8>(), 0..80)) {
+        let text = [flag.as_bytes(), b":", key.as_slice()].concat();
+        let digest: [u8; 32] = Sha256::digest(text).into();
+        let first = u64::from_be_bytes(*digest.first_chunk().unwrap());
+        prop_assert_eq!(bucket(&flag, &key), scale(first));
+    }
+
+    #[test]
+    fn a_bucket_is_the_upper_half_of_a_product(number: u64) {
+        prop_assert_eq!(u128::from(scale(number)), (u128::from(number) * 10_000) >> 64);
+    }
+
     #[test]
     fn any_key_has_a_bucket(flag in "[a-z0-9-]{1,20}", key: Vec<u8>) {
         prop_assert!(bucket(&flag, &key) < 10_000);

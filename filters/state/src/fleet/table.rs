@@ -11,9 +11,8 @@
 use super::lease::{self, Lease};
 use crate::cas::{self, Change, Contended};
 use crate::seed::Seed;
-use siphasher::sip128::{Hasher128, SipHasher24};
+use crate::sip::Sip;
 use std::cell::RefCell;
-use std::hash::Hasher;
 use tollgate_core::money::push_number;
 use tollgate_core::world::Store;
 
@@ -34,15 +33,15 @@ pub struct Place {
 
 /// Makes places of one limit's keys.
 #[derive(Clone, Debug)]
-pub struct Placer(SipHasher24);
+pub struct Placer(Sip);
 
 impl Placer {
     /// Of the limit, budget or guard of that name which counts in that.
     #[must_use]
     pub fn new(seed: Seed, what: &str, limit: &str, numbers: &[u64]) -> Self {
-        let mut hasher = SipHasher24::new_with_key(&seed.0);
+        let mut hasher = Sip::new(&seed.0);
         for text in [what, limit] {
-            hasher.write_usize(text.len());
+            hasher.write(&text.len().to_le_bytes());
             hasher.write(text.as_bytes());
         }
         for number in numbers {
@@ -83,13 +82,12 @@ impl Table {
     /// Where the key of these parts has its lease.
     #[must_use]
     pub fn place(&self, placer: &Placer, parts: &[u8]) -> Place {
-        let mut hasher = placer.0;
+        let mut hasher = placer.0.clone();
         hasher.write(parts);
-        let hash = hasher.finish128();
-        let page = u128::from(hash.h1).wrapping_mul(u128::from(self.pages)) >> 64;
+        let [page, tag] = hasher.finish();
         Place {
-            page: u32::try_from(page).unwrap_or(0),
-            tag: hash.h2,
+            page: Sip::among(page, self.pages),
+            tag,
         }
     }
 

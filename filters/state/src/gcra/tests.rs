@@ -232,4 +232,14 @@ proptest! {
         prop_assert!(reading.remaining <= bucket.max_tokens());
         let _ = bucket.give_back(tat, span, 0);
     }
+
+    #[test]
+    fn whole_nanoseconds_are_read_as_those_with_parts_would_be(
+        max in 1..2_000_u64, p in 1..90 * SECOND, ns in any::<u64>(), ahead in 0..200_000 * SECOND,
+    ) {
+        let bucket = Bucket::new(max, 1, p).unwrap();
+        for tat in [NOW + ahead, ns] {
+            prop_assert_eq!(bucket.read_whole(tat, NOW), bucket.read_parts(Tat::at(tat), NOW));
+        }
+    }
 }

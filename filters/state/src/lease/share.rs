@@ -130,7 +130,7 @@ pub(super) fn held(slot: Option<(&mut Slot, &mut [Share])>) -> [Share; MAX_BUCKE
     held
 }
 
-/// Charges a lease, if it holds enough for all buckets: then all readings.
+/// Charges a lease, if it holds enough for all buckets: then all readings. Else `false`, and readings of no meaning.
 pub(super) fn hit(
     shares: &mut [Share],
     buckets: &[Bucket],
@@ -156,6 +156,44 @@ pub(super) fn hit(
     true
 }
 
+/// [`hit`] of buckets whose times are whole nanoseconds, as those of most are.
+pub(super) fn hit_whole(
+    shares: &mut [Share],
+    buckets: &[Bucket],
+    spans: &[Tat],
+    now: u64,
+    readings: &mut Readings,
+) -> bool {
+    let mut before = [0; MAX_BUCKETS];
+    let each = buckets.iter().zip(spans).zip(readings).zip(&mut before);
+    for (i, (share, (((bucket, span), reading), before_it))) in
+        shares.iter_mut().zip(each).enumerate()
+    {
+        *before_it = share.from.ns;
+        let mut from = share.from.ns.max(now);
+        if span.ns > 0 {
+            from = from.saturating_add(span.ns);
+            if from > share.to.ns {
+                return undo(shares, &before, i);
+            }
+            share.from.ns = from;
+        }
+        let own = share.to.ns.saturating_sub(from);
+        let free = share.shared.ns.max(now).saturating_sub(own);
+        *reading = bucket.read_whole(free, now);
+    }
+    true
+}
+
+/// A lease does not hold enough, so those that were charged already are not.
+#[cold]
+fn undo(shares: &mut [Share], before: &[u64; MAX_BUCKETS], charged: usize) -> bool {
+    for (share, from) in shares.iter_mut().zip(before).take(charged) {
+        share.from.ns = *from;
+    }
+    false
+}
+
 /// How much smaller than the largest a lease of that level is.
 fn shift(level: u8) -> u32 {
     match level {
@@ -163,5 +201,44 @@ fn shift(level: u8) -> u32 {
         1 => 6,
         2 => 3,
         _ => 0,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NOW: u64 = 1_795_000_000_000_000_000;
+
+    fn any_share() -> impl Strategy<Value = Share> {
+        (0..100_u64, 0..100_u64, 0..200_u64).prop_map(|(from, len, shared)| Share {
+            from: Tat::at(NOW - 50 + from),
+            to: Tat::at(NOW - 50 + from + len),
+            shared: Tat::at(NOW - 50 + shared),
+            ..Share::default()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whole_nanoseconds_are_charged_as_those_with_parts_would_be(
+            shares in prop::collection::vec((any_share(), 1..20_u64, 0..4_u64), 1..=MAX_BUCKETS),
+        ) {
+            let buckets = shares.iter().map(|(_, p, _)| Bucket::new(10, 1, *p).unwrap());
+            let buckets: Vec<Bucket> = buckets.collect();
+            let spans = buckets.iter().zip(&shares).map(|(b, (.., n))| b.span(*n));
+            let spans: Vec<Tat> = spans.collect();
+            let (mut some, mut whole) = (Readings::default(), Readings::default());
+            let mut parts: Vec<Share> = shares.iter().map(|(share, ..)| *share).collect();
+            let mut wholes = parts.clone();
+            let expected = hit(&mut parts, &buckets, &spans, NOW, &mut some);
+            prop_assert_eq!(hit_whole(&mut wholes, &buckets, &spans, NOW, &mut whole), expected);
+            prop_assert_eq!(wholes, parts);
+            if expected {
+                prop_assert_eq!(whole, some);
+            }
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! Where a worker finds its leases: a fixed number of slots, four for each hash.
 
+use super::share::{hit, hit_whole};
 use super::{REFRESH, Share};
 use crate::gcra::{Bucket, Tat};
-use crate::table::Place;
+use crate::table::{Place, Readings};
 
 pub(super) const SETS: usize = 256;
 pub(super) const WAYS: usize = 4;
@@ -58,6 +59,13 @@ impl Slot {
         self.hit = false;
     }
 
+    fn touch(&mut self, order: u64, now: u64) {
+        self.order = order;
+        self.used_at = now;
+        self.offered = false;
+        self.hit = self.renewed_at < now || self.hit;
+    }
+
     pub(super) fn is_offered(&self) -> bool {
         self.offered
     }
@@ -94,19 +102,54 @@ impl State {
     /// Times that a lease was taken at must not lie ahead: then nobody knows what has passed meanwhile.
     pub(super) fn watch_clock(&mut self, now: u64) {
         if now < self.latest {
-            self.slots.fill(Slot::default());
-            self.shares.fill(Share::default());
+            self.forget();
         }
         self.latest = now;
+    }
+
+    #[cold]
+    fn forget(&mut self) {
+        self.slots.fill(Slot::default());
+        self.shares.fill(Share::default());
+    }
+
+    /// Takes a request out of the lease of that place, if it is fresh and holds enough.
+    pub(super) fn hit(
+        &mut self,
+        place: Place,
+        buckets: &[Bucket],
+        spans: &[Tat],
+        now: u64,
+        readings: &mut Readings,
+    ) -> bool {
+        self.watch_clock(now);
+        let order = self.order.saturating_add(1);
+        let found = self.find(place).and_then(|at| self.get(at));
+        let Some((slot, shares)) = found else {
+            return false;
+        };
+        if !slot.is_fresh(now) {
+            return false;
+        }
+        let enough = if slot.parts {
+            hit(shares, buckets, spans, now, readings)
+        } else {
+            hit_whole(shares, buckets, spans, now, readings)
+        };
+        if !enough {
+            return false;
+        }
+        slot.touch(order, now);
+        self.order = order;
+        true
     }
 
     pub(super) fn find(&self, place: Place) -> Option<usize> {
         let start = first_way(place);
         let ways = self.slots.get(start..start.saturating_add(WAYS))?;
-        let way = ways
-            .iter()
-            .position(|s| s.taken && s.tag == place.tag && s.page == place.page)?;
-        Some(start.saturating_add(way))
+        let mut ways = (start..).zip(ways);
+        let is_it = |s: &Slot| s.taken && s.tag == place.tag && s.page == place.page;
+        ways.find(|(_, slot)| is_it(slot)).map(|(at, _)| at)
     }
 
     pub(super) fn get(&mut self, at: usize) -> Option<(&mut Slot, &mut [Share])> {
@@ -120,10 +163,7 @@ impl State {
     pub(super) fn touch(&mut self, at: Option<usize>, now: u64) {
         self.order = self.order.saturating_add(1);
         if let Some(slot) = at.and_then(|at| self.slots.get_mut(at)) {
-            slot.order = self.order;
-            slot.used_at = now;
-            slot.offered = false;
-            slot.hit = slot.renewed_at < now || slot.hit;
+            slot.touch(self.order, now);
         }
     }
 

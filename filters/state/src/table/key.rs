@@ -2,8 +2,7 @@
 
 use crate::gcra::Bucket;
 use crate::seed::Seed;
-use siphasher::sip128::{Hasher128, SipHasher24};
-use std::hash::Hasher;
+use crate::sip::Sip;
 
 /// Where the buckets of one (limit, key) are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,13 +14,13 @@ pub struct Place {
 /// Makes a [`Place`] out of the parts of a key. Each part is hashed with its length, so `("ab", "c")` and
 /// `("a", "bc")` differ.
 #[derive(Clone, Debug)]
-pub struct Key(SipHasher24);
+pub struct Key(Sip);
 
 impl Key {
     /// A key of this proxy.
     #[must_use]
     pub fn new(seed: Seed) -> Self {
-        Self(SipHasher24::new_with_key(&seed.0))
+        Self(Sip::new(&seed.0))
     }
 
     /// The next part; an absent one differs from an empty one.
@@ -51,11 +50,10 @@ impl Key {
     }
 
     pub(super) fn place(&self, pages: u32) -> Place {
-        let hash = self.0.finish128();
-        let page = u128::from(hash.h1).wrapping_mul(u128::from(pages)) >> 64;
+        let [page, tag] = self.0.finish();
         Place {
-            page: u32::try_from(page).unwrap_or(0),
-            tag: hash.h2,
+            page: Sip::among(page, pages),
+            tag,
         }
     }
 }
