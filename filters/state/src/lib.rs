@@ -31,7 +31,6 @@ pub mod replay;
 pub mod rollback;
 pub mod seed;
 pub mod sha256;
-mod sip;
 pub mod table;
 #[cfg(test)]
 mod testing;

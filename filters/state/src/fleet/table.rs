@@ -11,8 +11,9 @@
 use super::lease::{self, Lease};
 use crate::cas::{self, Change, Contended};
 use crate::seed::Seed;
-use crate::sip::Sip;
+use siphasher::sip128::{Hasher128, SipHasher24};
 use std::cell::RefCell;
+use std::hash::Hasher;
 use tollgate_core::money::push_number;
 use tollgate_core::world::Store;
 
@@ -33,15 +34,15 @@ pub struct Place {
 
 /// Makes places of one limit's keys.
 #[derive(Clone, Debug)]
-pub struct Placer(Sip);
+pub struct Placer(SipHasher24);
 
 impl Placer {
     /// Of the limit, budget or guard of that name which counts in that.
     #[must_use]
     pub fn new(seed: Seed, what: &str, limit: &str, numbers: &[u64]) -> Self {
-        let mut hasher = Sip::new(&seed.0);
+        let mut hasher = SipHasher24::new_with_key(&seed.0);
         for text in [what, limit] {
-            hasher.write(&text.len().to_le_bytes());
+            hasher.write_usize(text.len());
             hasher.write(text.as_bytes());
         }
         for number in numbers {
@@ -82,12 +83,13 @@ impl Table {
     /// Where the key of these parts has its lease.
     #[must_use]
     pub fn place(&self, placer: &Placer, parts: &[u8]) -> Place {
-        let mut hasher = placer.0.clone();
+        let mut hasher = placer.0;
         hasher.write(parts);
-        let [page, tag] = hasher.finish();
+        let hash = hasher.finish128();
+        let page = u128::from(hash.h1).wrapping_mul(u128::from(self.pages)) >> 64;
         Place {
-            page: Sip::among(page, self.pages),
-            tag,
+            page: u32::try_from(page).unwrap_or(0),
+            tag: hash.h2,
         }
     }
 

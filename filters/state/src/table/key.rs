@@ -2,7 +2,8 @@
 
 use crate::gcra::Bucket;
 use crate::seed::Seed;
-use crate::sip::Sip;
+use siphasher::sip128::{Hasher128, SipHasher24};
+use std::hash::Hasher;
 
 /// Where the buckets of one (limit, key) are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,13 +15,13 @@ pub struct Place {
 /// Makes a [`Place`] out of the parts of a key. Each part is hashed with its length, so `("ab", "c")` and
 /// `("a", "bc")` differ.
 #[derive(Clone, Debug)]
-pub struct Key(Sip);
+pub struct Key(SipHasher24);
 
 impl Key {
     /// A key of this proxy.
     #[must_use]
     pub fn new(seed: Seed) -> Self {
-        Self(Sip::new(&seed.0))
+        Self(SipHasher24::new_with_key(&seed.0))
     }
 
     /// The next part; an absent one differs from an empty one.
@@ -50,10 +51,11 @@ impl Key {
     }
 
     pub(super) fn place(&self, pages: u32) -> Place {
-        let [page, tag] = self.0.finish();
+        let hash = self.0.finish128();
+        let page = u128::from(hash.h1).wrapping_mul(u128::from(pages)) >> 64;
         Place {
-            page: Sip::among(page, pages),
-            tag,
+            page: u32::try_from(page).unwrap_or(0),
+            tag: hash.h2,
         }
     }
 }
