@@ -7,7 +7,6 @@ them to see what a change did and where the instructions go.
 
     python3 benches/envoy/instructions.py --envoy PATH [--only none,empty,gateway] [--functions gateway]
     python3 benches/envoy/instructions.py --envoy PATH --l2 512
-    python3 benches/envoy/instructions.py --envoy PATH --write-hot xtask/hot-functions.txt
 """
 
 import argparse
@@ -17,7 +16,6 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections import Counter
 
 import callgrind
 import variants
@@ -90,10 +88,7 @@ def main():
     parser.add_argument("--only", help="variants, joined by commas (none and empty are always there)")
     parser.add_argument("--l2", type=int, help="KiB of a second-level cache, whose misses are counted, too; 512")
     parser.add_argument("--functions", help="also the functions of this variant's module that execute the most")
-    parser.add_argument("--write-hot", metavar="FILE", help="only writes the functions of the gateway that requests run")
     arguments = parser.parse_args()
-    if arguments.write_hot:
-        return write_hot(arguments.write_hot, measure(arguments.envoy, ["gateway"])["gateway"])
     chosen = list(variants.TITLES)
     if arguments.only:
         wanted = {"none", "empty", *arguments.only.split(",")}
@@ -146,19 +141,6 @@ def functions(profile, module):
     rows = profile.wasm_functions(module)
     for name, (instructions, calls) in sorted(rows.items(), key=lambda row: -row[1][0])[:40]:
         print(f"{instructions / COUNTED:8.0f} {calls / COUNTED:6.1f}  {name}")
-
-
-def write_hot(path, profile):
-    """For `xtask order-functions`. What ticks alone call is called less often than once in two requests."""
-    module = variants.module("gateway")
-    # Names that many functions have (of a generic one all instances, hot or not) last, so that they do not part the others.
-    functions = Counter(callgrind.function_names(module.read_bytes())[1].values())
-    hot = sorted((functions[name], name) for name, (_, calls) in profile.wasm_functions(module).items() if calls >= COUNTED / 2)
-    assert len(hot) > 20, f"only {len(hot)} functions were recognized"
-    pathlib.Path(path).write_text("\n".join([
-        "# Functions of the gateway that at least every other request calls (benches/gateway.yaml), as callgrind counted them.",
-        "# Written by `make hot-functions`; `xtask order-functions` puts them first in every module.", *(name for _, name in hot), ""]))
-    print(f"{path}: {len(hot)} functions")
 
 
 if __name__ == "__main__":

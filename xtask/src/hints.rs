@@ -52,8 +52,10 @@ pub fn branches(module: &[u8], hot: &[Hot]) -> Result<Hinted, String> {
             all.push((index, hints));
         }
     }
+    let wasm = put(module, &encode(&all)).map_err(|error| error.to_string())?;
+    crate::valid(&wasm)?;
     Ok(Hinted {
-        wasm: put(module, &encode(&all)).map_err(|error| error.to_string())?,
+        wasm,
         found: found.len(),
         hints: all.iter().map(|(_, hints)| hints.len()).sum(),
     })

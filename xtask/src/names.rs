@@ -1,7 +1,7 @@
 //! Names of functions without what changes from build to build.
 //!
-//! `readable` in `benches/envoy/callgrind.py` does the same, and makes the list that is read here: both are held to
-//! `tests/names.txt`.
+//! `readable` in `benches/envoy/callgrind.py` does the same for its reports, so that names in them are found in `profile.txt`: both
+//! are held to `tests/names.txt`.
 
 /// Legacy mangling (`_ZN`, lengths and words, the last word a hash) becomes `word::word`; another name stays as it is. Escapes
 /// within a word (`$LT$`) stay, too: a name is only compared here.

@@ -1,4 +1,4 @@
-//! `names.txt`, read by both programs that must agree: one writes the list of hot functions, the other looks names up in it.
+//! `names.txt`, read by both programs that must agree: names in the reports of one are those in the profile of the other.
 
 use std::path::Path;
 use std::process::Command;
@@ -16,7 +16,7 @@ fn vectors() -> Vec<(&'static str, &'static str)> {
 }
 
 #[test]
-fn the_order_of_functions_reads_them() {
+fn the_profile_reads_them() {
     for (name, expected) in vectors() {
         assert_eq!(readable(name), expected, "{name}");
     }
