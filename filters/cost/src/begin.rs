@@ -36,22 +36,33 @@ impl Cost {
         };
         Some(match self.ask(candidates, may_change, exchange, world) {
             Ok(asking) => {
-                stream.asking = Some(Box::new(asking));
+                stream.phase = Phase::Asking;
+                stream.call.details_mut().asking = Some(Box::new(asking));
                 Flow::HoldForBody
             }
             Err(refusal) => refusal,
         })
     }
 
-    /// The body has been read: the request is priced by what it asks for, and begins.
+    /// A piece of the body. After the last one the request is priced by what it asks for, and begins.
     #[inline(never)]
-    pub(crate) fn begin_asked(
+    pub(crate) fn ask_on(
         &self,
         stream: &mut Stream,
         exchange: &mut Exchange,
         world: &dyn World,
+        piece: &[u8],
+        end: bool,
     ) -> Flow {
-        let Some(asking) = stream.asking.take() else {
+        let asking = &mut stream.call.details_mut().asking;
+        if let Some(asking) = asking {
+            asking.feed(piece);
+        }
+        if !end {
+            return Flow::HoldForBody;
+        }
+        stream.phase = Phase::Nothing;
+        let Some(asking) = asking.take() else {
             return Flow::Continue;
         };
         let found = match self.asked(*asking, exchange, world) {

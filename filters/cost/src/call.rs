@@ -1,6 +1,7 @@
 //! One priced call: what is remembered of it, and how its answer can be read.
 
 use crate::accounts::{Hold, Warning};
+use crate::ask::Asking;
 use crate::meters::Reason;
 use crate::request::Asked;
 use crate::shared::Payments;
@@ -30,6 +31,8 @@ pub(crate) struct Call {
 pub(crate) struct Details {
     /// If there are several rules that could apply: all of them, in order; the answer's model chooses.
     pub(crate) candidates: Vec<usize>,
+    /// What is known of the request while its body is read.
+    pub(crate) asking: Option<Box<Asking>>,
     /// What the request asked for, if it was read.
     pub(crate) asked: Option<Box<Asked>>,
     pub(crate) started: Option<UnixNanos>,

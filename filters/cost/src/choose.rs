@@ -31,7 +31,7 @@ impl Cost {
 
     /// [`Cost::candidates`], also where it matters who asks, and when, and for several. `first`: it is known to be the first.
     #[inline(never)]
-    fn candidates_now(
+    pub(crate) fn candidates_now(
         &self,
         first: Option<usize>,
         exchange: &mut Exchange,

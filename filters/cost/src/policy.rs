@@ -1,7 +1,6 @@
 //! The life of a priced call: estimate and charge, read the answer, settle, tell.
 
 use crate::accounts::Accounts;
-use crate::ask::Asking;
 use crate::budgets::Budgets;
 use crate::call::{Call, Ending};
 use crate::gauges::Gauges;
@@ -52,8 +51,6 @@ pub struct Cost {
 #[derive(Debug, Default)]
 pub struct Stream {
     pub(crate) phase: Phase,
-    /// Its body is being read.
-    pub(crate) asking: Option<Box<Asking>>,
     /// Filled in bit by bit; there is a call when the phase says so.
     pub(crate) call: Call,
 }
@@ -64,6 +61,8 @@ pub(crate) enum Phase {
     /// There is none, or none yet.
     #[default]
     Nothing,
+    /// Its body is being read.
+    Asking,
     /// It waits for the fleet's money.
     Paying,
     Priced,
@@ -129,21 +128,16 @@ impl Policy for Cost {
         piece: &[u8],
         end: bool,
     ) -> Flow {
-        let Some(asking) = &mut stream.asking else {
-            return Flow::Continue;
-        };
-        asking.feed(piece);
-        if end {
-            self.begin_asked(stream, exchange, world)
-        } else {
-            Flow::HoldForBody
+        match stream.phase {
+            Phase::Asking => self.ask_on(stream, exchange, world, piece, end),
+            Phase::Nothing | Phase::Paying | Phase::Priced => Flow::Continue,
         }
     }
 
     fn on_wake(&self, stream: &mut Stream, exchange: &mut Exchange, world: &dyn World) -> Flow {
         match stream.phase {
             Phase::Paying => self.go_on(stream, exchange, world),
-            Phase::Nothing | Phase::Priced => Flow::Continue,
+            Phase::Nothing | Phase::Asking | Phase::Priced => Flow::Continue,
         }
     }
 

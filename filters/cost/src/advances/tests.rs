@@ -2,6 +2,7 @@ use crate::accounts::{Accounts, Hold, Refusal, Standing};
 use crate::budgets::{Budgets, Part};
 use crate::meters::Meters;
 use proptest::prelude::*;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use tollgate_core::testing::TestWorld;
 use tollgate_core::world::Store;
@@ -20,6 +21,8 @@ struct Worker<'w> {
     world: &'w TestWorld,
     limit: Money,
     day: u64,
+    part: RefCell<Rc<Part>>,
+    charges: Cell<u32>,
 }
 
 impl<'w> Worker<'w> {
@@ -31,12 +34,20 @@ impl<'w> Worker<'w> {
             world,
             limit: Money::from_pico(limit),
             day: 0,
+            part: RefCell::new(Rc::new(Part::new(String::new(), Vec::new()))),
+            charges: Cell::new(0),
         }
     }
 
     fn charge(&self, charge: Charge) -> Result<(Hold, Standing), Refusal> {
-        let part = Rc::new(Part::new(KEY.to_owned(), vec![line(self.limit, self.day)]));
-        let parts = std::slice::from_ref(&part);
+        let fresh = Part::new(KEY.to_owned(), vec![line(self.limit, self.day)]);
+        let mut part = self.part.borrow_mut();
+        // Every other call has the part of the one before it, as if it was remembered.
+        let is_second = self.charges.replace(self.charges.get() + 1) % 2 == 1;
+        if !is_second || **part != fresh {
+            *part = Rc::new(fresh);
+        }
+        let parts = std::slice::from_ref(&*part);
         self.accounts
             .charge(parts, charge, &self.budgets, &self.meters, self.world)
     }

@@ -55,6 +55,43 @@ fn what_is_known_at_once_is_what_would_be_found_out() {
 }
 
 #[test]
+fn the_short_way_to_a_rule_leads_to_the_same_one() {
+    let always = [
+        r#"{"match": {"path": {"prefix": "/free"}}, "base": "0"}"#,
+        r#"{"match": {"path": {"prefix": "/v1"}}, "base": "1", "model": "a"}"#,
+        r#"{"match": {"path": {"prefix": "/v1/chat"}}, "base": "2"}"#,
+        r#"{"match": {"path": {"prefix": "/v1"}}, "base": "3", "model": "b"}"#,
+        r#"{"match": {"path": {"prefix": "/api"}}, "base": "4"}"#,
+        r#"{"match": {"path": {"prefix": "/api"}}, "base": "5"}"#,
+    ];
+    let varying = [
+        r#"{"groups": ["ops"], "base": "6"}"#,
+        r#"{"groups": ["dev"], "match": {"path": {"prefix": "/v1"}}, "base": "7"}"#,
+        r#"{"effective_until": "2026-11-21T11:00:00Z", "base": "8"}"#,
+    ];
+    let all: Vec<&str> = varying.into_iter().chain(always).collect();
+    let expected = [
+        ("/free/a", vec![0_usize], vec![3]),
+        ("/free/../api", vec![], vec![]),
+        ("/v1/other", vec![1, 3], vec![1]),
+        ("/v1/chat", vec![1, 2], vec![1]),
+        ("/api/a", vec![4], vec![7]),
+        ("/nothing", vec![], vec![]),
+    ];
+    for (path, when_always, when_varying) in expected {
+        for (prices, found) in [(&always[..], when_always), (&all, when_varying)] {
+            let b = bench(&format!(r#""prices": [{}]"#, prices.join(", ")));
+            let (run, _) = b.request(path, Some("ann"));
+            let mut exchange = run.exchange;
+            let short = b.cost.candidates(&mut exchange, &b.world);
+            let long = b.cost.candidates_now(None, &mut exchange, &b.world);
+            assert_eq!(short.as_slice(), found, "{path}");
+            assert_eq!(long.as_slice(), found, "{path}");
+        }
+    }
+}
+
+#[test]
 fn seconds_are_counted_to_the_nanosecond_up_to_the_end_of_the_answer() {
     let b = bench(
         r#""prices": [{"name": "time", "per_second": "0.001", "base": "1", "estimate": {"duration": "2s"}}]"#,
