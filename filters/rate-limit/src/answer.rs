@@ -70,16 +70,13 @@ impl Shown {
         if let Some([limit, remaining, reset]) = &self.x_ratelimit {
             headers.set(limit, &closest.face.quota);
             headers.set(remaining, part(&closest.remaining));
-            match &closest.reset {
-                Some(seconds) => headers.set(reset, part(seconds)),
-                None => headers.set(reset, b"0"),
-            }
+            let full = closest.next == 0;
+            headers.set(reset, if full { b"0" } else { part(&closest.reset) });
         }
         if let Some([policy, current]) = &self.ietf {
-            if closest.several {
-                set_policies(applied, sets, policy, headers);
-            } else {
-                headers.set(policy, &closest.set.policy);
+            match applied.as_slice() {
+                [only] => headers.set(policy, sets.get(only.set).map_or("", |set| &set.policy)),
+                several => set_policies(several, sets, policy, parts, headers),
             }
             headers.set(current, text.get(SEPARATOR.len()..).unwrap_or_default());
         }
@@ -88,15 +85,14 @@ impl Shown {
 
 /// One bucket as it is shown.
 struct Item<'a> {
-    set: &'a BucketSet,
-    /// There are other sets, too.
-    several: bool,
     face: &'a Face,
     /// Where among the items its numbers are.
     remaining: Range<usize>,
-    reset: Option<Range<usize>>,
-    /// How many more requests like this one it holds, then for how long none.
-    refuses: (u64, u64),
+    reset: Range<usize>,
+    /// How many more requests like this one it holds.
+    requests: u64,
+    /// Nanoseconds until there is one more token; of a full bucket 0.
+    next: u64,
 }
 
 /// Appends the items of `RateLimit`, each behind a separator; the bucket that is closest to refusing.
@@ -111,9 +107,6 @@ fn read<'a>(
         let Some(set) = sets.get(applied.set).filter(|_| applied.shown) else {
             continue;
         };
-        if let Some(closest) = &mut closest {
-            closest.several = true;
-        }
         for (face, reading) in set.faces.iter().zip(&applied.readings) {
             let Reading { remaining, next } = *reading;
             items.extend_from_slice(face.item.as_bytes());
@@ -121,25 +114,26 @@ fn read<'a>(
             push(items, digits, remaining);
             let shown = start..items.len();
             // A full bucket gets no more: there is no time to name.
-            let reset = (next > 0).then(|| {
+            let mut reset = 0..0;
+            if next > 0 {
                 items.extend_from_slice(b";t=");
-                let start = items.len();
+                reset.start = items.len();
                 push(items, digits, Duration(next).secs_ceil());
-                start..items.len()
-            });
+                reset.end = items.len();
+            }
             let requests = match applied.tokens {
                 0 | 1 => remaining,
                 tokens => remaining.checked_div(tokens).unwrap_or(0),
             };
-            let (fewest, longest) = closest.as_ref().map_or((u64::MAX, 0), |c| c.refuses);
-            if closest.is_none() || requests < fewest || (requests == fewest && next > longest) {
+            let is_closer =
+                |c: &Item<'_>| requests < c.requests || (requests == c.requests && next > c.next);
+            if closest.as_ref().is_none_or(is_closer) {
                 closest = Some(Item {
-                    set,
-                    several: closest.is_some_and(|c| c.several),
                     face,
                     remaining: shown,
                     reset,
-                    refuses: (requests, next),
+                    requests,
+                    next,
                 });
             }
         }
@@ -147,12 +141,25 @@ fn read<'a>(
     closest
 }
 
-/// `RateLimit-Policy` of several limits; that of one is known beforehand.
+/// `RateLimit-Policy` of several limits, put together in `text`; that of one is known beforehand.
 #[inline(never)]
-fn set_policies(applied: &[Applied], sets: &[BucketSet], name: &HeaderName, headers: &mut Headers) {
-    let shown = applied.iter().filter(|applied| applied.shown);
-    let policies = shown.filter_map(|applied| Some(sets.get(applied.set)?.policy.as_str()));
-    headers.set(name, policies.collect::<Vec<_>>().join(SEPARATOR));
+fn set_policies(
+    applied: &[Applied],
+    sets: &[BucketSet],
+    name: &HeaderName,
+    text: &mut Vec<u8>,
+    headers: &mut Headers,
+) {
+    text.clear();
+    for applied in applied.iter().filter(|applied| applied.shown) {
+        if let Some(set) = sets.get(applied.set) {
+            if !text.is_empty() {
+                text.extend_from_slice(SEPARATOR.as_bytes());
+            }
+            text.extend_from_slice(set.policy.as_bytes());
+        }
+    }
+    headers.set(name, text);
 }
 
 /// Appends a number in decimal. Digit by digit, and not two by two out of a table as a library would have it: that is
