@@ -8,7 +8,7 @@ use crate::policy::{KeyAuth, PREFLIGHT, RemoteKeys};
 use crate::remote::Remote;
 use crate::rotation::Rotation;
 use crate::rules::{Defaults, Rule};
-use crate::source::{Source, Sources};
+use crate::source::{Shape, Source, Sources};
 use std::rc::Rc;
 use tollgate_core::config::{Compile, Section, Value};
 use tollgate_core::time::Duration;
@@ -30,25 +30,26 @@ pub fn compile(section: Section<'_>, cx: &mut Compile<'_>) -> Option<KeyAuth> {
         }
         None => Sources::default_ones(),
     };
+    let max_key_bytes = section
+        .optional("max_key_bytes")
+        .and_then(|v| v.integer(16..=65_536))
+        .unwrap_or(MAX_KEY_BYTES);
+    let max_bytes = usize::try_from(max_key_bytes).unwrap_or(usize::MAX);
+    let prefix = section.optional("key_prefix").and_then(|v| v.identifier());
     let defaults = Defaults {
         sources: Rc::new(sources),
-        prefix: section.optional("key_prefix").and_then(|v| v.identifier()),
+        shape: Shape { max_bytes, prefix },
         hide: flag(&section, "hide_credentials", true),
         realm: section
             .optional("realm")
             .and_then(|v| v.identifier())
             .unwrap_or_else(|| Rc::from("api")),
     };
-    let max_key_bytes = section
-        .optional("max_key_bytes")
-        .and_then(|v| v.integer(16..=65_536))
-        .unwrap_or(MAX_KEY_BYTES);
-    let max_key_bytes = usize::try_from(max_key_bytes).unwrap_or(usize::MAX);
     let forwarding = Forwarding::compile(&section);
     let key_rules = KeyRules {
         forwarding: &forwarding,
-        max_key_bytes,
-        prefix: defaults.prefix.as_deref(),
+        max_key_bytes: max_bytes,
+        prefix: defaults.shape.prefix.as_deref(),
         remote: section.optional("remote_keys").is_some(),
     };
     let mut consumers = Consumers::compile(&section, &key_rules, cx);
@@ -105,7 +106,6 @@ pub fn compile(section: Section<'_>, cx: &mut Compile<'_>) -> Option<KeyAuth> {
         forwarding,
         meters,
         rotation,
-        max_key_bytes,
         run_on_preflight,
     })
 }

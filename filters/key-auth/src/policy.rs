@@ -9,7 +9,7 @@ use crate::reason::Reason;
 use crate::remote::{Found as RemoteKey, Remote};
 use crate::rotation::Rotation;
 use crate::rules::{Mode, Rule};
-use crate::source::{Found, Presented, Shape};
+use crate::source::{Found, Presented};
 use crate::table::{Key, KeyTable};
 use hashbrown::HashMap;
 use std::rc::Rc;
@@ -35,7 +35,6 @@ pub struct KeyAuth {
     pub(crate) marks: Marks,
     pub(crate) meters: HolderMeters,
     pub(crate) rotation: Rotation,
-    pub(crate) max_key_bytes: usize,
     pub(crate) run_on_preflight: bool,
 }
 
@@ -125,14 +124,10 @@ impl Policy for KeyAuth {
         stream.rule = self.rules.iter().position(|r| r.matches(exchange, world));
         let rule = self.rule(stream);
         if rule.mode != Mode::Off {
-            let shape = Shape {
-                max_bytes: self.max_key_bytes,
-                prefix: rule.prefix.as_deref(),
-            };
             rule.sources
-                .search(&exchange.request, &shape, &mut stream.found);
+                .search(&exchange.request, &rule.shape, &mut stream.found);
         }
-        if rule.hide {
+        if rule.hide_query {
             rule.sources.hide_query(&mut exchange.request);
         }
     }

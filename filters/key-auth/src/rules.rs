@@ -3,7 +3,7 @@
 use crate::consumers::{Consumers, identifiers};
 use crate::meters::RuleMeters;
 use crate::reply::Answers;
-use crate::source::Sources;
+use crate::source::{Shape, Sources};
 use crate::table::Key;
 use std::rc::Rc;
 use tollgate_core::config::{Compile, Node, Section, Value};
@@ -46,8 +46,10 @@ pub(crate) struct Rule {
     /// It asks for more than any good key.
     asks: bool,
     pub(crate) sources: Rc<Sources>,
-    pub(crate) prefix: Option<Rc<str>>,
+    pub(crate) shape: Shape,
     pub(crate) hide: bool,
+    /// There is a query to be hidden.
+    pub(crate) hide_query: bool,
     pub(crate) answers: Answers,
     pub(crate) meters: RuleMeters,
 }
@@ -69,7 +71,7 @@ pub(crate) struct Forbidden {
 /// What a rule takes over from the top level.
 pub(crate) struct Defaults {
     pub(crate) sources: Rc<Sources>,
-    pub(crate) prefix: Option<Rc<str>>,
+    pub(crate) shape: Shape,
     pub(crate) hide: bool,
     pub(crate) realm: Rc<str>,
 }
@@ -167,7 +169,7 @@ impl Rule {
         };
         let prefix = match section.optional("key_prefix") {
             Some(value) => value.identifier(),
-            None => defaults.prefix.clone(),
+            None => defaults.shape.prefix.clone(),
         };
         let hide = match section.optional("hide_credentials") {
             Some(value) => value.boolean(),
@@ -176,7 +178,10 @@ impl Rule {
         section.finish();
         let own = Defaults {
             sources: sources?,
-            prefix,
+            shape: Shape {
+                prefix,
+                ..defaults.shape
+            },
             hide: hide?,
             realm: defaults.realm.clone(),
         };
@@ -211,15 +216,21 @@ impl Rule {
         cx: &mut Compile<'_>,
     ) -> Self {
         Self {
-            answers: Answers::new(&with.sources, &with.realm, with.prefix.as_deref(), &allow),
+            answers: Answers::new(
+                &with.sources,
+                &with.realm,
+                with.shape.prefix.as_deref(),
+                &allow,
+            ),
             meters: RuleMeters::new(mode, name, cx.metrics),
             matcher,
             mode,
             asks: allow.asks(),
             allow,
             sources: with.sources.clone(),
-            prefix: with.prefix.clone(),
+            shape: with.shape.clone(),
             hide: with.hide,
+            hide_query: with.hide && with.sources.use_query(),
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::digest::Digest;
 use crate::{cookie, query};
 use std::borrow::Cow;
+use std::rc::Rc;
 use tollgate_core::config::{Section, Value};
 use tollgate_core::headers::Duplicate;
 use tollgate_core::{HeaderName, Headers};
@@ -29,9 +30,10 @@ pub(crate) struct Sources {
 }
 
 /// What a key must look like before it is worth a hash.
-pub(crate) struct Shape<'a> {
+#[derive(Clone)]
+pub(crate) struct Shape {
     pub(crate) max_bytes: usize,
-    pub(crate) prefix: Option<&'a str>,
+    pub(crate) prefix: Option<Rc<str>>,
 }
 
 /// What a request brings. The key itself is hashed at once and not kept.
@@ -165,7 +167,7 @@ impl Sources {
     }
 
     /// Looks for credentials. Two are two, even if they are equal.
-    pub(crate) fn search(&self, request: &Headers, shape: &Shape<'_>, found: &mut Found) {
+    pub(crate) fn search(&self, request: &Headers, shape: &Shape, found: &mut Found) {
         let Some(name) = &self.header else {
             return self.search_all(request, shape, found);
         };
@@ -177,7 +179,7 @@ impl Sources {
     }
 
     #[inline(never)]
-    fn search_all(&self, request: &Headers, shape: &Shape<'_>, found: &mut Found) {
+    fn search_all(&self, request: &Headers, shape: &Shape, found: &mut Found) {
         let mut search = Search::default();
         for source in &self.all {
             source.search(request, &mut search);
@@ -215,14 +217,11 @@ impl Sources {
     }
 
     /// Takes credentials out of the query.
-    pub(crate) fn hide_query(&self, request: &mut Headers) {
-        if !self.queries.is_empty() {
-            self.hide_some_query(request);
-        }
-    }
-
     #[inline(never)]
-    fn hide_some_query(&self, request: &mut Headers) {
+    pub(crate) fn hide_query(&self, request: &mut Headers) {
+        if self.queries.is_empty() {
+            return;
+        }
         let path = request.first(":path").unwrap_or_default();
         if let Some(path) = query::path_without(path, &self.queries) {
             request.set(&self.path, path);
@@ -246,18 +245,23 @@ fn trimmed(line: &[u8]) -> &[u8] {
     }
 }
 
-impl Shape<'_> {
+impl Shape {
     /// Fills it in in place: a digest that is handed on is copied each time.
     fn judge(&self, key: &[u8], into: &mut Presented) {
         *into = if key.is_empty() {
             Presented::Empty
         } else if key.len() > self.max_bytes {
             Presented::TooLong
-        } else if self.prefix.is_some_and(|p| !key.starts_with(p.as_bytes())) {
+        } else if self.lacks_prefix(key) {
             Presented::WrongPrefix
         } else {
             Presented::Key(Digest::of(key))
         };
+    }
+
+    fn lacks_prefix(&self, key: &[u8]) -> bool {
+        let prefix = self.prefix.as_ref();
+        prefix.is_some_and(|p| !key.starts_with(p.as_bytes()))
     }
 }
 
