@@ -106,15 +106,19 @@ features = $(if $(filter gateway,$1),$(subst $() ,$(comma),$(POLICIES)),$1)
 comma := ,
 
 # The module is linked, then three named steps: exports that it does not need are stripped (xtask/exports.txt), the functions that a
-# request runs are put first, and engines are told which way their branches go (xtask/profile.txt).
-STRIPPED = $(TARGET_DIR)/stripped/$*.wasm
-ORDERED = $(TARGET_DIR)/ordered/$*.wasm
-dist/%.wasm: $(WASM_PREREQUISITES) xtask/exports.txt xtask/profile.txt $(XTASK)
-	@echo '== $@'
+# request runs are put first, and engines are told which way their branches go (xtask/profile.txt). A new profile needs no linking.
+STRIPPED = $(TARGET_DIR)/stripped
+ORDERED = $(TARGET_DIR)/ordered
+XTASK_SOURCES := $(wildcard xtask/src/*.rs) xtask/Cargo.toml xtask/exports.txt rust-toolchain.toml
+.PRECIOUS: $(STRIPPED)/%.wasm
+$(STRIPPED)/%.wasm: $(WASM_PREREQUISITES) $(XTASK_SOURCES) | $(XTASK)
+	@echo '== $*.wasm'
 	@cargo build --release --target wasm32-wasip1 -p tollgate-plugin --no-default-features --features '$(call features,$*)'
-	@$(XTASK) strip-exports '$(CDYLIB)' '$(STRIPPED)' --module '$*'
-	@$(XTASK) order-functions '$(STRIPPED)' '$(ORDERED)' --module '$*'
-	@$(XTASK) hint-branches '$(ORDERED)' '$@' --module '$*'
+	@$(XTASK) strip-exports '$(CDYLIB)' '$@' --module '$*'
+
+dist/%.wasm: $(STRIPPED)/%.wasm xtask/profile.txt $(XTASK)
+	@$(XTASK) order-functions '$<' '$(ORDERED)/$*.wasm' --module '$*'
+	@$(XTASK) hint-branches '$(ORDERED)/$*.wasm' '$@' --module '$*'
 
 # Written only when the list changes.
 .PHONY: force
@@ -122,7 +126,7 @@ dist/%.wasm: $(WASM_PREREQUISITES) xtask/exports.txt xtask/profile.txt $(XTASK)
 	@mkdir -p .tools
 	@echo '$(WASM_SOURCES)' | cmp --silent - '$@' || echo '$(WASM_SOURCES)' > '$@'
 
-$(XTASK): $(wildcard xtask/src/*.rs) xtask/Cargo.toml xtask/exports.txt xtask/profile.txt rust-toolchain.toml
+$(XTASK): $(XTASK_SOURCES) xtask/profile.txt
 	@echo '== xtask'
 	@cargo build -p xtask
 	@touch '$@'

@@ -1,7 +1,6 @@
 //! From configuration to chain.
 
 use crate::chain::{Canary, Chain, Cost, EarlyLimits, KeyAuth, Limits, WebhookSignature};
-use std::rc::Rc;
 use tollgate_core::config::{Compile, EnvLookup, Report, Root, Section};
 use tollgate_core::exchange::{StateName, StateNames, state_name};
 use tollgate_core::{Metrics, Then};
@@ -264,7 +263,7 @@ compile_with!(
     rate_limit,
     (Option<EarlyLimits>, Option<Limits>),
     |section, cx| {
-        let limits = Rc::new(tollgate_rate_limit::compile(section, cx)?);
+        let limits = std::rc::Rc::new(tollgate_rate_limit::compile(section, cx)?);
         Some((Some(EarlyLimits(limits.clone())), Some(Limits(limits))))
     }
 );
