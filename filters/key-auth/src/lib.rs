@@ -4,14 +4,15 @@
 //!
 //! | module | its one job |
 //! |---|---|
-//! | `policy` | one exchange: prepare, judge, answer or forward |
+//! | `policy`, `refuse` | one exchange: prepare, judge, answer or forward |
+//! | `preflight` | requests of browsers that come without a key |
 //! | `config` | the section `key_auth` as a whole |
 //! | `consumers` | consumers and their keys, as written |
 //! | `rules` | which requests need a key, and whose |
 //! | `source`, `query`, `cookie` | where a credential may stand: find it, take it out |
 //! | `digest`, `index`, `table` | SHA-256 of a key, and the search for it |
-//! | `remote` | a key set from somewhere else |
-//! | `forward` | headers that name the consumer to the upstream |
+//! | `remote`, `remote_keys` | a key set from somewhere else, and what the configuration says about its consumers |
+//! | `forward`, `marks` | headers that name the consumer to the upstream; seeing at once that a client sent none |
 //! | `reason`, `reply` | the closed set of outcomes, and what the client is told |
 //! | `meters` | counters |
 //! | `rotation` | keys that expire soon, and old ones that are still in use: log lines, metrics |
@@ -31,9 +32,12 @@ mod index;
 mod marks;
 mod meters;
 mod policy;
+mod preflight;
 mod query;
 mod reason;
+mod refuse;
 mod remote;
+mod remote_keys;
 mod reply;
 mod rotation;
 mod rules;

@@ -1,28 +1,20 @@
 //! One exchange: prepare, judge, answer or forward.
 
-use crate::consumers::{Described, Holder};
-use crate::digest::Digest;
 use crate::forward::{Forwarding, joined};
 use crate::marks::Marks;
 use crate::meters::HolderMeters;
+use crate::preflight::{PREFLIGHT, is_preflight};
 use crate::reason::Reason;
-use crate::remote::{Found as RemoteKey, Remote};
+use crate::refuse::fault;
+use crate::remote::Remote;
+use crate::remote_keys::RemoteKeys;
 use crate::rotation::Rotation;
 use crate::rules::{Mode, Rule};
 use crate::source::{Found, Presented};
 use crate::table::{Key, KeyTable};
-use hashbrown::HashMap;
-use std::rc::Rc;
 use tollgate_core::exchange::state_name;
-use tollgate_core::flow::GrpcStatus;
-use tollgate_core::time::Duration;
 use tollgate_core::world::{CallId, CallReply};
-use tollgate_core::{Consumer, Exchange, Flow, LocalReply, Policy, UnixNanos, World};
-
-/// How long a request waits for a key set that is there and being read. It takes a few tenths of a second.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// The same in ticks, should the clock stand still.
-const MOST_WAKES: u8 = 200;
+use tollgate_core::{Exchange, Flow, Policy, UnixNanos, World};
 
 /// A compiled `key_auth` section.
 pub struct KeyAuth {
@@ -38,41 +30,23 @@ pub struct KeyAuth {
     pub(crate) run_on_preflight: bool,
 }
 
-/// Keys from elsewhere, and what the configuration says about their consumers.
-pub(crate) struct RemoteKeys {
-    pub(crate) remote: Remote,
-    pub(crate) places: HashMap<Rc<str>, usize>,
-    pub(crate) holders: Vec<Holder>,
-}
-
 /// What key auth remembers of one exchange: which rule, and what was presented. Never a key.
 #[derive(Default)]
 pub struct Stream {
     /// `None`: the fallback, which requires a key.
     rule: Option<usize>,
-    found: Found,
+    pub(crate) found: Found,
     /// It has a header that only preflights have.
     asks_cors: bool,
     /// Since when the request waits for the key set to be read, and how often it has looked.
-    waits: Option<(UnixNanos, u8)>,
+    pub(crate) waits: Option<(UnixNanos, u8)>,
 }
 
 /// A true key, and its place in the table, if it is there.
 #[derive(Clone, Copy)]
 pub(crate) struct Known<'k> {
-    at: Option<usize>,
+    pub(crate) at: Option<usize>,
     pub(crate) key: &'k Key,
-}
-
-/// Why a request does not pass, or under `observe` would not have.
-pub(crate) struct Refusal<'k> {
-    pub(crate) reason: Reason,
-    /// The true key that was presented.
-    pub(crate) key: Option<Known<'k>>,
-    /// A credential came by the Bearer scheme.
-    pub(crate) by_bearer: bool,
-    /// Forbidden, and only for want of a scope.
-    pub(crate) scope: bool,
 }
 
 impl Policy for KeyAuth {
@@ -163,7 +137,7 @@ impl KeyAuth {
         stream.asks_cors = !self.run_on_preflight && exchange.request.contains(PREFLIGHT);
     }
 
-    fn remote(&self) -> Option<&Remote> {
+    pub(crate) fn remote(&self) -> Option<&Remote> {
         self.remote.as_ref().map(|keys| &keys.remote)
     }
 
@@ -185,28 +159,6 @@ impl KeyAuth {
             }
             None => self.not_in_table(rule, stream, exchange, world),
         }
-    }
-
-    /// Nothing was presented, or nothing that could be a key.
-    #[inline(never)]
-    fn without_key(
-        &self,
-        rule: &Rule,
-        stream: &Stream,
-        exchange: &mut Exchange,
-        world: &dyn World,
-    ) -> Flow {
-        let reason = match stream.found.presented {
-            Presented::Nothing if rule.mode == Mode::Optional => {
-                hide(rule, exchange);
-                return pass_anonymous(rule, Reason::Anonymous, exchange, world);
-            }
-            Presented::Nothing => Reason::Missing,
-            Presented::Several => Reason::Multiple,
-            Presented::WrongPrefix => Reason::WrongPrefix,
-            Presented::Empty | Presented::TooLong | Presented::Key(_) => Reason::Invalid,
-        };
-        self.refuse(stream.refusal(reason, None), rule, exchange, world)
     }
 
     /// A key of the remote set, or a wrong one.
@@ -266,129 +218,10 @@ impl KeyAuth {
         identify(key, exchange);
         Flow::Continue
     }
-
-    /// The keys are being read right now, as after a new configuration: worth waiting for, but not for long.
-    #[inline(never)]
-    fn waits(&self, stream: &mut Stream, world: &dyn World) -> bool {
-        if !self.remote().is_some_and(Remote::is_coming) {
-            return false;
-        }
-        let now = world.now();
-        let (since, looks) = stream.waits.unwrap_or((now, 0));
-        stream.waits = Some((since, looks.saturating_add(1)));
-        now < since.plus(PATIENCE) && looks < MOST_WAKES
-    }
-
-    #[inline(never)]
-    fn refuse(
-        &self,
-        refusal: Refusal<'_>,
-        rule: &Rule,
-        exchange: &mut Exchange,
-        world: &dyn World,
-    ) -> Flow {
-        rule.meters.count(refusal.reason, world);
-        if let Some(Known { at, key }) = refusal.key {
-            self.meters.count(at, key, refusal.reason, world);
-        }
-        let key = refusal.key.map(|known| known.key);
-        if rule.mode == Mode::Observe {
-            hide(rule, exchange);
-            match key.filter(|_| refusal.reason == Reason::Forbidden) {
-                Some(key) => identify(key, exchange),
-                None => exchange.facts.set_consumer(None),
-            }
-            return Flow::Continue;
-        }
-        exchange.facts.set_consumer(None);
-        if let Some(key) = key {
-            // The access log shows who knocked; nobody behind us reads it, since the request ends here.
-            publish(key, exchange);
-        }
-        // Where the upstream wants to see the key, the log of a refusal still does not.
-        rule.sources.hide_query(&mut exchange.request);
-        let retry_after = match self.remote() {
-            Some(remote) if refusal.reason == Reason::NotLoaded => Some(remote.retry_after(world)),
-            _ => None,
-        };
-        match rule.answers.refuse(&refusal, key) {
-            Some(reply) => match retry_after {
-                Some(seconds) => reply.header("retry-after", seconds.to_string()).into(),
-                None => reply.into(),
-            },
-            // No reason that comes here lets anybody pass; should one ever have no answer, it is still a refusal.
-            None => {
-                LocalReply::empty(401, "tollgate_key_invalid", GrpcStatus::UNAUTHENTICATED).into()
-            }
-        }
-    }
-}
-
-impl Stream {
-    fn refusal<'k>(&self, reason: Reason, key: Option<Known<'k>>) -> Refusal<'k> {
-        Refusal {
-            reason,
-            key,
-            by_bearer: self.found.by_bearer,
-            scope: false,
-        }
-    }
-}
-
-/// What is wrong with a true key.
-#[inline(never)]
-fn fault(key: &Key, world: &dyn World) -> Option<Reason> {
-    let now = world.now();
-    if key.revoked {
-        Some(Reason::Revoked)
-    } else if key.expires_at.is_some_and(|expires| now >= expires) {
-        Some(Reason::Expired)
-    } else if key.not_before.is_some_and(|from| now < from) {
-        Some(Reason::NotYetValid)
-    } else {
-        None
-    }
-}
-
-impl RemoteKeys {
-    /// The key as if it had been written in the configuration. A line that says nothing about a consumer that the
-    /// configuration knows leaves what that says.
-    #[inline(never)]
-    fn key(&self, found: &RemoteKey<'_>, digest: &Digest, forwarding: &Forwarding) -> Key {
-        let place = self.places.get(found.consumer).copied();
-        let own = place.and_then(|at| self.holders.get(at));
-        let profile = found.profile;
-        let (groups, scopes, metadata) = match own.filter(|_| profile.is_empty()) {
-            Some(own) => (&own.groups, &own.scopes, &own.metadata),
-            None => (&profile.groups, &profile.scopes, &profile.metadata),
-        };
-        let described = Described {
-            id: found.consumer,
-            groups,
-            key_id: found.key_id,
-            scopes,
-            metadata,
-        };
-        Key {
-            digest: *digest,
-            consumer: place,
-            headers: forwarding.headers(&described),
-            metadata: forwarding.state(&described),
-            identity: Rc::new(Consumer {
-                id: own.map_or_else(|| Rc::from(found.consumer), |own| own.id.clone()),
-                groups: groups.clone(),
-                key_id: Some(Rc::from(found.key_id)),
-            }),
-            scopes: scopes.clone(),
-            not_before: found.not_before,
-            expires_at: found.expires_at,
-            revoked: found.revoked,
-        }
-    }
 }
 
 /// Tells the upstream, the access log and the policies behind this one who it is.
-fn identify(key: &Key, exchange: &mut Exchange) {
+pub(crate) fn identify(key: &Key, exchange: &mut Exchange) {
     for (name, value) in &key.headers {
         exchange.request.set(name, value);
     }
@@ -396,7 +229,7 @@ fn identify(key: &Key, exchange: &mut Exchange) {
     exchange.facts.set_consumer(Some(key.identity.clone()));
 }
 
-fn publish(key: &Key, exchange: &mut Exchange) {
+pub(crate) fn publish(key: &Key, exchange: &mut Exchange) {
     let who = &key.identity;
     let facts = &mut exchange.facts;
     facts.publish(state_name::CONSUMER, who.id.as_bytes());
@@ -416,34 +249,19 @@ fn publish(key: &Key, exchange: &mut Exchange) {
 }
 
 #[inline(never)]
-fn pass_anonymous(rule: &Rule, reason: Reason, exchange: &mut Exchange, world: &dyn World) -> Flow {
+pub(crate) fn pass_anonymous(
+    rule: &Rule,
+    reason: Reason,
+    exchange: &mut Exchange,
+    world: &dyn World,
+) -> Flow {
     rule.meters.count(reason, world);
     exchange.facts.set_consumer(None);
     Flow::Continue
 }
 
-fn hide(rule: &Rule, exchange: &mut Exchange) {
+pub(crate) fn hide(rule: &Rule, exchange: &mut Exchange) {
     if rule.hide {
         rule.sources.hide(&mut exchange.request);
     }
-}
-
-/// The header that makes a request a preflight.
-pub(crate) const PREFLIGHT: &str = "access-control-request-method";
-
-/// A CORS preflight (<https://fetch.spec.whatwg.org/#cors-preflight-request>): browsers send it without
-/// credentials and without a body. One that asks to be taken for another method is none.
-#[inline(never)]
-fn is_preflight(exchange: &Exchange) -> bool {
-    const OVERRIDES: [&str; 3] = [
-        "x-http-method-override",
-        "x-http-method",
-        "x-method-override",
-    ];
-    let request = &exchange.request;
-    exchange.method() == b"OPTIONS"
-        && exchange.bodyless
-        && request.contains("origin")
-        && request.contains(PREFLIGHT)
-        && !OVERRIDES.iter().any(|name| request.contains(name))
 }

@@ -1,7 +1,7 @@
 //! What a refused client is told: problem+json (RFC 9457) and a challenge (RFC 9110, 11.6.1; RFC 6750, 3).
 
-use crate::policy::Refusal;
 use crate::reason::Reason;
+use crate::refuse::Refusal;
 use crate::rules::Allow;
 use crate::source::{Source, Sources};
 use crate::table::Key;

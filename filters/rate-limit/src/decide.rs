@@ -5,13 +5,12 @@ use crate::answer;
 use crate::key::{self, Part, Request};
 use crate::ledger::{Applied, Held, Ledger};
 use crate::limit::{BucketSet, Limit, Rule};
-use tollgate_core::exchange::state_name;
+use crate::refuse::violated;
 use tollgate_core::flow::LocalReply;
 use tollgate_core::headers::Duplicate;
 use tollgate_core::world::Level;
-use tollgate_core::{Exchange, Flow, Headers, World};
+use tollgate_core::{Exchange, Flow, World};
 use tollgate_state::fleet::service::FailureMode;
-use tollgate_state::gcra::Reading;
 use tollgate_state::lease::Charge;
 use tollgate_state::seed::Seed;
 use tollgate_state::table::{Answer, Place, Readings};
@@ -70,7 +69,7 @@ impl RateLimit {
     }
 
     /// The rule and buckets for the request; its key is in the ledger then. `None`: the limit does not apply.
-    fn choose(
+    pub(crate) fn choose(
         &self,
         index: usize,
         turn: &mut Turn<'_>,
@@ -235,140 +234,6 @@ impl RateLimit {
         self.refuse(choice, violated, answer.wait, turn)
     }
 
-    /// A limit has refused. What later limits of this stage would have said is looked up, so that
-    /// `Retry-After` is not too early for them either.
-    #[inline(never)]
-    pub(crate) fn refuse(
-        &self,
-        choice: &Choice<'_>,
-        mut violated: Vec<String>,
-        mut wait: u64,
-        turn: &mut Turn<'_>,
-    ) -> Next {
-        let limit = choice.limit;
-        let world = turn.world;
-        if limit.shadow {
-            world.count(limit.counters.shadow_limited, 1);
-            self.mark_shadow(limit, turn);
-            // The fleet may have refused what this proxy had granted.
-            if let Some(applied) = turn.ledger.applied.last_mut() {
-                self.give_back(applied, world);
-            }
-            return Next::Limit;
-        }
-        let facts = &mut turn.exchange.facts;
-        facts.publish(state_name::LIMIT, limit.name.as_bytes());
-        world.count(limit.counters.limited, 1);
-        while let Some(index) = next_index(turn) {
-            if self.limits.get(index).is_none_or(|l| l.shadow) {
-                continue;
-            }
-            let Ok(Some(other)) = self.choose(index, turn) else {
-                continue;
-            };
-            let set = other.buckets;
-            if set.ticket.is_some() {
-                continue;
-            }
-            let place = self.place(set, &turn.ledger.parts, world);
-            let now = world.now().0;
-            let spans = set.charge(other.tokens);
-            let spans = spans.as_slice();
-            let looked = if set.leased {
-                let tokens = other.tokens;
-                let charge = Charge { tokens, spans };
-                self.leases
-                    .look(&self.table, world, place, &set.buckets, charge, now)
-            } else {
-                Some(self.table.look(world, place, &set.buckets, spans, now))
-            };
-            let Some(answer) = looked else {
-                continue;
-            };
-            if !answer.allowed {
-                wait = wait.max(answer.wait);
-                violated.extend(self::violated(set, other.tokens, &answer.readings));
-            }
-        }
-        Next::Refuse(Box::new(answer::limited(limit.status, &violated, wait)))
-    }
-
-    /// Tells the upstream and the access log which limit would have refused.
-    fn mark_shadow(&self, limit: &Limit, turn: &mut Turn<'_>) {
-        let marks = &mut turn.ledger.shadowed;
-        if !marks.is_empty() {
-            marks.push(b',');
-        }
-        marks.extend_from_slice(limit.name.as_bytes());
-        turn.exchange.request.set(&self.shadow_header, &*marks);
-        let facts = &mut turn.exchange.facts;
-        facts.publish(state_name::SHADOW_LIMIT, &*marks);
-    }
-
-    /// Ends the exchange: what earlier limits took is given back.
-    #[inline(never)]
-    pub(crate) fn reply(&self, turn: &mut Turn<'_>, mut reply: Box<LocalReply>) -> Flow {
-        for applied in &mut turn.ledger.applied {
-            self.give_back(applied, turn.world);
-        }
-        turn.ledger.refused = true;
-        if reply.details == answer::LIMITED {
-            let mut shown = Headers::default();
-            self.shown.write(turn.ledger, &self.sets, &mut shown);
-            for (name, value) in shown.iter() {
-                let name = String::from_utf8_lossy(name).into_owned();
-                reply.headers.push((name.into(), value.to_vec()));
-            }
-        }
-        Flow::Reply(reply)
-    }
-
-    #[inline(never)]
-    pub(crate) fn give_back(&self, applied: &mut Applied, world: &dyn World) {
-        if !std::mem::take(&mut applied.taken) {
-            return;
-        }
-        let Some(set) = self.sets.get(applied.set) else {
-            return;
-        };
-        let own = if applied.of_fleet {
-            0
-        } else {
-            set.buckets.len()
-        };
-        for (reading, bucket) in applied.readings.iter_mut().zip(&set.buckets).take(own) {
-            reading.remaining = reading.remaining.saturating_add(applied.tokens);
-            if reading.remaining >= bucket.max_tokens() {
-                *reading = Reading {
-                    remaining: bucket.max_tokens(),
-                    next: 0,
-                };
-            }
-        }
-        let place = match applied.held {
-            Held::Table(place) => place,
-            Held::Lease(place, end) => {
-                return self.give_back_lease(set, applied, place, end, world);
-            }
-        };
-        let now = world.now().0;
-        let spans = set.charge(applied.tokens);
-        let spans = spans.as_slice();
-        let elapsed = now.saturating_sub(applied.taken_at);
-        let table = &self.table;
-        if set.leased {
-            let leases = &self.leases;
-            if !leases.give_back(table, world, place, &set.buckets, spans, elapsed, now) {
-                self.events.not_given_back(world);
-            }
-            return;
-        }
-        match table.give_back(world, place, &set.buckets, spans, elapsed, now) {
-            Ok(events) => self.events.count(world, events),
-            Err(_) => self.events.not_given_back(world),
-        }
-    }
-
     /// Where the buckets of a key are.
     pub(crate) fn place(&self, set: &BucketSet, parts: &[u8], world: &dyn World) -> Place {
         set.place(&self.table, || self.seed(world), parts)
@@ -396,7 +261,7 @@ impl RateLimit {
 }
 
 /// The next limit of the stage.
-fn next_index(turn: &mut Turn<'_>) -> Option<usize> {
+pub(crate) fn next_index(turn: &mut Turn<'_>) -> Option<usize> {
     let index = turn.ledger.next;
     (index < turn.end).then(|| {
         turn.ledger.next = index.saturating_add(1);
@@ -436,14 +301,4 @@ fn allowed(choice: &Choice<'_>, world: &dyn World) -> Next {
         world.count(limit.counters.allowed, 1);
     }
     Next::Limit
-}
-
-/// The policies whose buckets did not hold enough.
-fn violated(set: &BucketSet, tokens: u64, readings: &Readings) -> Vec<String> {
-    set.names
-        .iter()
-        .zip(readings)
-        .filter(|(_, r)| r.remaining < tokens)
-        .map(|(name, _)| name.clone())
-        .collect()
 }

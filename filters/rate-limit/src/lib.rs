@@ -9,6 +9,7 @@
 //! | `limit`, `key`, `cost` | which buckets a request has, and what it costs |
 //! | `places` | where the buckets of the keys seen last are |
 //! | `decide`, `ledger` | taking tokens, all or nothing; what is remembered of an exchange |
+//! | `refuse` | what becomes of a request that a limit refuses: the answer, and what is given back |
 //! | `answer` | headers and refusals |
 //! | `service`, `fleet` | limits held by a rate limit service: when, what and how it is asked |
 //! | `ticket` | limits of the whole fleet, served from leases |
@@ -30,6 +31,7 @@ mod key;
 mod ledger;
 mod limit;
 mod places;
+mod refuse;
 mod service;
 mod stages;
 #[cfg(test)]

@@ -10,7 +10,8 @@
 //! | `mac`, `ed25519`, `ecdsa` | algorithms, fed piece by piece, compared in constant time |
 //! | `body`, `pointer`, `form` | what is taken out of a body while it passes |
 //! | `url` | the URL that senders sign |
-//! | `handshake`, `replay` | requests that come without a signature; deliveries that come again |
+//! | `handshake` | requests that come without a signature |
+//! | `replay`, `claim` | deliveries that come again; what an exchange remembers of one |
 //! | `check`, `lane` | the verification of one request |
 //! | `fault`, `meters` | why one fails and what its sender is told; what is counted |
 //! | [`sign`] | the other side: headers for a request, for tests and the command line |
@@ -25,6 +26,7 @@ extern crate tollgate_wasm_test;
 mod body;
 mod carrier;
 mod check;
+mod claim;
 mod contradictions;
 mod ecdsa;
 mod ed25519;
@@ -56,6 +58,7 @@ pub use scheme::Scheme;
 pub use secret::SecretEncoding;
 
 use check::{Begun, Check, Verified};
+use claim::{Claimed, claim, end_claim};
 use fault::Fault;
 use presets::Presets;
 use rule::Rule;
@@ -65,9 +68,7 @@ use tollgate_core::exchange::state_name;
 use tollgate_core::headers::HeaderName;
 use tollgate_core::world::CallAnswer;
 use tollgate_core::{Exchange, Flow, Policy, ResponseFlow, ResponseRead, World};
-use tollgate_state::fleet::once::Visit;
 use tollgate_state::fleet::service::Service;
-use tollgate_state::replay::{Claim, Ticket};
 
 /// What the verdict header says about a request that passed without being verified.
 const UNVERIFIED: &str = "unverified";
@@ -94,14 +95,6 @@ pub struct WebhookStream {
     check: Option<Box<Check>>,
     /// The delivery that the replay guard let through.
     claim: Option<Box<Claimed>>,
-}
-
-/// A delivery that is under way.
-struct Claimed {
-    rule: Rc<Rule>,
-    ticket: Ticket,
-    /// The same, where the fleet is asked; and whether it has said that it is the first.
-    visit: Option<(Visit, bool)>,
 }
 
 /// Reads the section `webhook_signature` (or the whole configuration of the single filter).
@@ -267,78 +260,6 @@ impl WebhookSignature {
     fn tell(&self, verdict: &str, exchange: &mut Exchange) {
         if !exchange.headers_released {
             exchange.request.set(&self.verdict_header, verdict);
-        }
-    }
-}
-
-/// Lets each delivery through once, where the rule asks for that.
-fn claim(
-    rule: &Rc<Rule>,
-    verified: &Verified,
-    stream: &mut WebhookStream,
-    world: &dyn World,
-) -> Result<Option<once::Next>, Fault> {
-    let Some(replay) = &rule.replay else {
-        return Ok(None);
-    };
-    let fault = match replay.claim(&verified.identity, &rule.meters, world) {
-        Claim::First(ticket) => {
-            let claimed = stream.claim.insert(Box::new(Claimed {
-                rule: Rc::clone(rule),
-                ticket,
-                visit: None,
-            }));
-            let Some(once) = &replay.once else {
-                return Ok(None);
-            };
-            let (visit, next) = once.begin(
-                &replay.delivery(&verified.identity),
-                verified.signed_at,
-                world,
-            );
-            claimed.visit = Some((visit, false));
-            return Ok(Some(next));
-        }
-        Claim::Delivered => Fault::Delivered,
-        Claim::InFlight => Fault::InFlight,
-        Claim::Full | Claim::Contended if replay.full_refuses => Fault::ReplayFull,
-        Claim::Full | Claim::Contended => return Ok(None),
-    };
-    if rule.report { Ok(None) } else { Err(fault) }
-}
-
-impl WebhookStream {
-    fn visit(&mut self) -> Option<&mut (Visit, bool)> {
-        self.claim.as_mut()?.visit.as_mut()
-    }
-
-    fn forget_visit(&mut self) {
-        if let Some(claimed) = &mut self.claim {
-            claimed.visit = None;
-        }
-    }
-}
-
-/// Tells the replay guard how a delivery ended; does nothing the second time.
-fn end_claim(stream: &mut WebhookStream, delivered: bool, world: &dyn World) {
-    if let Some(claimed) = stream.claim.take() {
-        claimed.end(delivered, world);
-    }
-}
-
-impl Claimed {
-    #[inline(never)]
-    fn end(self, delivered: bool, world: &dyn World) {
-        let Self {
-            rule,
-            ticket,
-            visit,
-        } = self;
-        if let Some(replay) = &rule.replay {
-            replay.end(ticket, delivered, &rule.meters, world);
-            if let (Some(once), Some((visit, true))) = (&replay.once, visit) {
-                once.end(&visit, delivered, world);
-            }
         }
     }
 }
