@@ -2,7 +2,7 @@
 """CPU per request of the filters in a real Envoy, beside no filter, an empty filter and Envoy's own filters.
 
 An Envoy with one worker holds a listener for each variant. In every round each variant is loaded for a
-moment by wrk, in random order; what is read is the CPU time of the worker's thread (schedstat) over the
+moment by wrk, four times, in random order; what is read is the CPU time of the worker's thread (schedstat) over the
 requests it answered. Variants of one round are compared with each other, so that a machine whose speed drifts
 moves all of them. After some rounds Envoy is started anew: where in memory a filter's code happens to lie decides how
 much of it the second-level cache can keep; from one process to the next that moved the gateway by a sixth, the empty filter
@@ -28,6 +28,8 @@ import real_envoy
 from rounds import median_interval, ratio_interval
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+# How often each variant is loaded in a round.
+TURNS = 4
 
 
 class Envoy(real_envoy.Envoy):
@@ -60,21 +62,34 @@ class Envoy(real_envoy.Envoy):
 
 
 def load(envoy, name, seconds, cpu):
-    """Microseconds of the worker's CPU a request."""
+    """What the worker did meanwhile: microseconds of CPU, and requests."""
     good, every = envoy.answered(name)
     start = envoy.cpu_ns()
     pin = ["taskset", "-c", str(cpu)] if os.cpu_count() > 1 else []
-    command = [*pin, "wrk", "-t1", "-c16", f"-d{seconds}s"]
+    # wrk itself counts whole seconds.
+    command = ["timeout", "-s", "INT", str(seconds), *pin, "wrk", "-t1", "-c16", "-d60s"]
     for header in variants.REQUEST_HEADERS:
         command += ["-H", header]
     command.append(f"http://127.0.0.1:{envoy.ports[name]}{variants.PATH}")
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
     time.sleep(0.05)
     spent = envoy.cpu_ns() - start
     good_after, every_after = envoy.answered(name)
     if every_after - every != good_after - good or every_after == every:
         envoy.fail(f"{name}: {every_after - every} answers, {good_after - good} of them 2xx")
-    return spent / 1000 / (every_after - every)
+    return spent / 1000, every_after - every
+
+
+def one_round(envoy, chosen, seconds):
+    """Microseconds of CPU a request, by variant. Each variant's time is spread over the round: what disturbs a machine for a second
+    or two disturbs all of them."""
+    spent, requests = dict.fromkeys(chosen, 0), dict.fromkeys(chosen, 0)
+    for _ in range(TURNS):
+        for name in random.sample(chosen, len(chosen)):
+            microseconds, answers = load(envoy, name, seconds / TURNS, 1)
+            spent[name] += microseconds
+            requests[name] += answers
+    return {name: spent[name] / requests[name] for name in chosen}
 
 
 def table(results, chosen):
@@ -101,8 +116,8 @@ def measure(arguments, chosen, rounds, results):
             for name in chosen:
                 load(envoy, name, 1, 1)
             for _ in range(rounds):
-                for name in random.sample(chosen, len(chosen)):
-                    results[name].append(load(envoy, name, arguments.seconds, 1))
+                for name, microseconds in one_round(envoy, chosen, arguments.seconds).items():
+                    results[name].append(microseconds)
                 print(f"round {len(results['none'])} of {arguments.rounds}", file=sys.stderr, flush=True)
         finally:
             envoy.stop()
