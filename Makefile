@@ -236,7 +236,7 @@ profile: $(ENVOY_BIN) wasm ## xtask/profile.txt anew: what requests run in a rea
 	  counting='$(TARGET_DIR)'/counting/$$module.wasm; \
 	  $(XTASK) instrument dist/$$module.wasm $$counting; \
 	  python3 benches/envoy/what_runs.py --envoy '$(ENVOY_BIN)' --module $$module --wasm $$counting --write $$counting.counts; \
-	  $(XTASK) write-profile xtask/profile.txt --module $$module --of dist/$$module.wasm --counts $$counting.counts --requests 1000; \
+	  $(XTASK) write-profile xtask/profile.txt --module $$module --of dist/$$module.wasm --counts $$counting.counts; \
 	done
 
 # The parser that knows nothing of Tollgate.

@@ -15,11 +15,21 @@ import urllib.request
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
+def free_ports(count):
+    """Ports of 127.0.0.1 that nobody has now, no two alike: one that is let go at once may be the next one, too."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
 def free_port():
-    """A port of 127.0.0.1 that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """One of them."""
+    return free_ports(1)[0]
 
 
 def address(port):

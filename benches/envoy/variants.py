@@ -7,7 +7,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from real_envoy import address, free_port  # noqa: E402
+from real_envoy import address, free_ports  # noqa: E402
 
 KEY = "bench-key-0123456789abcdef"
 ENV = {"BENCH_WEBHOOK_SECRET": "bench-webhook-secret-0123456789"}
@@ -38,10 +38,10 @@ CALLS = "target/wasm32-wasip1/release/tollgate_bench_calls.wasm"
 LUA = (ROOT / "benches" / "envoy" / "jobs.lua").read_text()
 
 
-def bootstrap(chosen):
+def bootstrap(chosen, filters=None):
     """(ports by name, an Envoy bootstrap)"""
-    ports = {name: free_port() for name in [*chosen, "admin"]}
-    filters = all_filters()
+    ports = dict(zip([*chosen, "admin"], free_ports(len(chosen) + 1)))
+    filters = filters or all_filters()
     return ports, {
         "admin": {"address": address(ports["admin"])},
         "static_resources": {"listeners": [listener(name, ports[name], filters[name]) for name in chosen]},

@@ -6,6 +6,8 @@ A module that counts what it runs (`xtask instrument`) serves requests in a real
 memory. They are globals, and V8 keeps those one after the other, behind a mark.
 
     python3 benches/envoy/what_runs.py --envoy PATH --module key-auth --wasm COUNTING.wasm --write COUNTS
+
+What is written are numbers of 64 bits: how many requests there were, then the counters.
 """
 
 import argparse
@@ -46,13 +48,12 @@ class Envoy(real_envoy.Envoy):
         variant = {"webhook-signature": "webhook"}.get(module, module.replace("-", "_"))
         filters = variants.all_filters()[variant]
         filters[0]["typed_config"]["config"]["vm_config"]["code"]["local"]["filename"] = wasm
-        self.port, admin = real_envoy.free_port(), real_envoy.free_port()
+        ports, bootstrap = variants.bootstrap([variant], {variant: filters})
+        self.port = ports[variant]
         path = pathlib.Path(directory) / "envoy.json"
-        path.write_text(json.dumps({
-            "admin": {"address": real_envoy.address(admin)},
-            "static_resources": {"listeners": [variants.listener(variant, self.port, filters)]}}))
+        path.write_text(json.dumps(bootstrap))
         command = [binary, "-c", str(path), "--concurrency", "1", "--log-level", "error", "--disable-hot-restart"]
-        super().__init__(command, directory, admin, {**os.environ, **variants.ENV})
+        super().__init__(command, directory, ports["admin"], {**os.environ, **variants.ENV})
 
     def serve(self, sent, times):
         with socket.create_connection(("127.0.0.1", self.port), timeout=60) as connection:
@@ -122,7 +123,7 @@ def main():
             counters = envoy.counted(requests(arguments.module))
         finally:
             envoy.stop()
-    pathlib.Path(arguments.write).write_bytes(struct.pack(f"<{len(counters)}Q", *counters))
+    pathlib.Path(arguments.write).write_bytes(struct.pack(f"<{1 + len(counters)}Q", REQUESTS, *counters))
 
 
 if __name__ == "__main__":

@@ -36,11 +36,16 @@ pub struct Own {
 }
 
 impl Functions {
-    /// Reads a module, which must be valid.
+    /// Reads a module.
     ///
     /// # Errors
-    /// It is not well formed.
-    pub fn read(module: &[u8]) -> wasmparser::Result<Self> {
+    /// It is not valid.
+    pub fn read(module: &[u8]) -> Result<Self, String> {
+        crate::valid(module)?;
+        Self::read_valid(module).map_err(|error| error.to_string())
+    }
+
+    fn read_valid(module: &[u8]) -> wasmparser::Result<Self> {
         let mut found = Self {
             imported: 0,
             own: Vec::new(),

@@ -4,7 +4,7 @@
 //! [hints](https://webassembly.github.io/branch-hinting/metadata/code/binary.html) it takes both ways of a branch to be equally likely, and
 //! what a request runs lies scattered between what it does not. An engine that does not know them ignores them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use wasm_encoder::{CustomSection, Encode, Module, RawSection, SectionId};
 use wasmparser::{Parser, Payload};
@@ -32,16 +32,15 @@ pub struct Hinted {
 /// # Errors
 /// `module` is not a valid module.
 pub fn branches(module: &[u8], hot: &[Hot]) -> Result<Hinted, String> {
-    crate::valid(module)?;
-    let functions = Functions::read(module).map_err(|error| error.to_string())?;
+    let functions = Functions::read(module)?;
     let known: BTreeMap<_, _> = hot.iter().map(|h| ((&*h.name, h.shape), h)).collect();
-    let (mut found, mut all) = (BTreeMap::new(), Vec::new());
+    let (mut found, mut all) = (BTreeSet::new(), Vec::new());
     for (index, function) in (functions.imported..).zip(&functions.own) {
         let key = (&*function.name, function.shape);
         let Some(hot) = known.get(&key) else {
             continue;
         };
-        found.insert(key, ());
+        found.insert(key);
         let hints: Vec<(u32, bool)> = function
             .branches
             .iter()

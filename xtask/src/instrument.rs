@@ -9,7 +9,6 @@ use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, Function, GlobalSection, GlobalType, Instruction, Module,
     ValType,
 };
-use wasmparser::Parser;
 
 use crate::functions::{Functions, is_branch};
 
@@ -22,22 +21,12 @@ pub const MARK: [u64; 2] = [0x7f0e_6c6c_6761_7465, 0x2b99_2ddf_a232_49d6];
 /// # Errors
 /// `module` is not a valid module.
 pub fn module(module: &[u8]) -> Result<Vec<u8>, String> {
-    crate::valid(module)?;
-    let functions = Functions::read(module).map_err(|error| error.to_string())?;
-    let first = functions.globals + 3;
-    let mut counted = Module::new();
-    Counting {
+    let functions = Functions::read(module)?;
+    let counting = Counting {
         functions: &functions,
-        next: first,
-    }
-    .parse_core_module(&mut counted, Parser::new(0), module)
-    .map_err(|error| match error {
-        Error::ParseError(cause) => cause.to_string(),
-        other => other.to_string(),
-    })?;
-    let counted = counted.finish();
-    crate::valid(&counted)?;
-    Ok(counted)
+        next: functions.globals + 3,
+    };
+    crate::rewritten(module, counting)
 }
 
 struct Counting<'a> {

@@ -13,7 +13,7 @@ const USAGE: &str = "usage: xtask strip-exports IN OUT (--module NAME | --keep E
        xtask order-functions IN OUT --module NAME
        xtask hint-branches IN OUT --module NAME
        xtask instrument IN OUT
-       xtask write-profile FILE --module NAME --of MODULE --counts COUNTS --requests N";
+       xtask write-profile FILE --module NAME --of MODULE --counts COUNTS";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -41,9 +41,7 @@ fn main() -> ExitCode {
             module,
             "--counts",
             counts,
-            "--requests",
-            requests,
-        ] => write_profile(file, name, module, counts, requests),
+        ] => write_profile(file, name, module, counts),
         _ => Err(USAGE.to_owned()),
     };
     match result {
@@ -116,13 +114,7 @@ fn instrument_module(from: &str, to: &str) -> Result<(), String> {
     write_whole(to, &counted)
 }
 
-fn write_profile(
-    file: &str,
-    name: &str,
-    module: &str,
-    counts: &str,
-    requests: &str,
-) -> Result<(), String> {
+fn write_profile(file: &str, name: &str, module: &str, counts: &str) -> Result<(), String> {
     let text = fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
     let mut all = profile::parse(&text).map_err(|error| format!("{file}: {error}"))?;
     let functions =
@@ -133,8 +125,10 @@ fn write_profile(
         .iter()
         .map(|bytes| u64::from_le_bytes(*bytes))
         .collect();
-    let requests = requests.parse().map_err(|_| USAGE.to_owned())?;
-    let hot = profile::of(&functions, &counts, requests)?;
+    let (requests, counts) = counts
+        .split_first()
+        .ok_or_else(|| "there are no counts".to_owned())?;
+    let hot = profile::of(&functions, counts, *requests)?;
     if hot.len() < 20 {
         return Err(format!(
             "{module}: only {} functions ran often: nothing was served",

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use wasm_encoder::reencode::{Error, Reencode, utils};
 use wasm_encoder::{CodeSection, FunctionSection, Module, NameMap, NameSection};
-use wasmparser::{Name, Parser};
+use wasmparser::Name;
 
 use crate::functions::Functions;
 use crate::profile::Hot;
@@ -30,18 +30,9 @@ pub struct Ordered {
 /// # Errors
 /// `module` is not a valid module, or has a section that says something about functions which cannot be renumbered.
 pub fn functions(module: &[u8], hot: &[Hot]) -> Result<Ordered, String> {
-    crate::valid(module)?;
-    let functions = Functions::read(module).map_err(|error| error.to_string())?;
+    let functions = Functions::read(module)?;
     let (order, found) = order(&functions, hot);
-    let mut wasm = Module::new();
-    Renumber::new(functions.imported, &order)
-        .parse_core_module(&mut wasm, Parser::new(0), module)
-        .map_err(|error| match error {
-            Error::ParseError(cause) => cause.to_string(),
-            other => other.to_string(),
-        })?;
-    let wasm = wasm.finish();
-    crate::valid(&wasm).map_err(|error| format!("ordering made an invalid module: {error}"))?;
+    let wasm = crate::rewritten(module, Renumber::new(functions.imported, &order))?;
     Ok(Ordered { wasm, found })
 }
 
